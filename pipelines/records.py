@@ -1,0 +1,121 @@
+"""The tables FAL reads and writes, as Arrow schemas with a version. One schema per boundary.
+
+``docs/data-contracts.md`` explains each column; a test keeps both equal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+VERSION_KEY: Final = b"fal_schema_version"
+
+SEGMENT = pa.struct([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
+
+MANIFEST = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("segments", pa.list_(SEGMENT)),
+        ("split", pa.string()),
+        ("duration_s", pa.float64()),
+        ("sha256", pa.string()),
+    ]
+)
+"""One row per video. Only ``uri`` must be given by the user; ``labels`` is null where the truth is unknown."""
+
+FAILURES = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("stage", pa.string()),
+        ("kind", pa.string()),
+        ("message", pa.string()),
+        ("attempts", pa.int32()),
+    ],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION)},
+)
+"""One row per video that could not be labelled."""
+
+SCORED_LABEL = pa.struct(
+    [("label", pa.string()), ("path", pa.list_(pa.string())), ("level", pa.int32()), ("score", pa.float32())]
+)
+SCORED_SEGMENT = pa.struct(
+    [("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("score", pa.float32())]
+)
+
+
+def labels_schema(embedding_dim: int) -> pa.Schema:
+    """Return the schema of the ``labels`` table: one row per labelled video."""
+    return pa.schema(
+        [
+            ("video_id", pa.string()),
+            ("uri", pa.string()),
+            ("sha256", pa.string()),
+            ("duration_s", pa.float64()),
+            ("top_label", pa.string()),
+            ("top_path", pa.list_(pa.string())),
+            ("top_score", pa.float32()),
+            ("labels", pa.list_(SCORED_LABEL)),
+            ("segments", pa.list_(SCORED_SEGMENT)),
+            ("embedding", pa.list_(pa.float32(), embedding_dim)),
+            ("frame_times_s", pa.list_(pa.float64())),
+            ("coverage", pa.float32()),
+            ("model_id", pa.string()),
+            ("taxonomy_id", pa.string()),
+            ("pipeline_id", pa.string()),
+        ],
+        metadata={VERSION_KEY: str(SCHEMA_VERSION)},
+    )
+
+
+def predictions_schema(num_classes: int, num_frames: int, embedding_dim: int) -> pa.Schema:
+    """Return the schema of the ``predictions`` table: one small row per clip, enough to label again.
+
+    ``logits`` and ``frame_logits`` are uncalibrated, so that another calibration, threshold or taxonomy text can be
+    applied later; ``frame_logits`` is the flattened [num_frames, num_classes] grid.
+    """
+    return pa.schema(
+        [
+            ("video_id", pa.string()),
+            ("uri", pa.string()),
+            ("sha256", pa.string()),
+            ("duration_s", pa.float64()),
+            ("clip_index", pa.int32()),
+            ("start_s", pa.float64()),
+            ("end_s", pa.float64()),
+            ("covered_s", pa.float64()),
+            ("num_substituted", pa.int32()),
+            ("frame_times_s", pa.list_(pa.float64())),
+            ("logits", pa.list_(pa.float32(), num_classes)),
+            ("frame_logits", pa.list_(pa.float16(), num_frames * num_classes)),
+            ("embedding", pa.list_(pa.float32(), embedding_dim)),
+        ],
+        metadata={VERSION_KEY: str(SCHEMA_VERSION)},
+    )
+
+
+SHARD = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("clip_index", pa.int32()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("frame_times_s", pa.list_(pa.float64())),
+        ("frames_jpeg", pa.list_(pa.binary())),
+        ("flow_q", pa.binary()),
+        ("flow_valid", pa.list_(pa.bool_())),
+        ("labels", pa.list_(pa.string())),
+        ("frame_labels", pa.list_(pa.list_(pa.string()))),
+    ]
+)
+"""One row per training clip: JPEG frames, quantised flow, times, truth.
+
+``labels`` holds the ids true somewhere in the clip; ``frame_labels`` the ids true at each frame, null where the
+manifest gives no segments. File metadata carries the clip specification, the taxonomy and the schema version.
+"""
+CLIP_SPEC_KEY: Final = b"fal_clip_spec"
+TAXONOMY_KEY: Final = b"fal_taxonomy"

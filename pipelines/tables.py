@@ -1,0 +1,45 @@
+"""Arrow tables to and from Parquet files, with the schema version checked."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fal_model.errors import OutputError
+from pipelines import storage
+from pipelines.records import SCHEMA_VERSION, VERSION_KEY
+
+
+def write_table(uri: str, table: pa.Table, *, row_group_rows: int | None = None) -> None:
+    """Write one Parquet file atomically. The same table gives the same bytes.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows, write_statistics=True)
+    storage.write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """Read one Parquet file that FAL wrote.
+
+    Raises:
+        OutputError: missing, damaged, or written with another schema version.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise OutputError(f"cannot read {uri!r}: {error}") from None
+    version = (table.schema.metadata or {}).get(VERSION_KEY, str(SCHEMA_VERSION).encode()).decode()
+    if version != str(SCHEMA_VERSION):
+        raise OutputError(f"{uri!r} has schema version {version}, this FAL reads {SCHEMA_VERSION}")
+    return table
+
+
+def read_folder(folder: str, columns: list[str] | None = None) -> pa.Table | None:
+    """Read every ``.parquet`` file of a folder in name order as one table; None where there is none."""
+    names = [n for n in storage.names_in(folder) if n.endswith(".parquet") and not n.startswith(".")]
+    if not names:
+        return None
+    return pa.concat_tables([read_table(storage.join(folder, n), columns) for n in names])
