@@ -68,6 +68,11 @@ def local_path(uri: str) -> Path:
     return Path(uri)
 
 
+def absolute(uri: str) -> str:
+    """Make a local address independent of the working directory: workers on a cluster have another one."""
+    return uri if "://" in uri else str(Path(uri).absolute())
+
+
 def join(base: str, *parts: str) -> str:
     """Append names to a local path or an ``s3://`` prefix."""
     if is_remote(base):

@@ -1,0 +1,85 @@
+"""Settings of the pipelines: plain dataclasses, each with its unit and its range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fal_model.errors import ConfigError
+from fal_model.ranges import Range, range_problems
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelConfig:
+    """How a corpus is labelled.
+
+    Attributes:
+        part_videos: Videos per part; a part is the unit of resuming and of output files.
+        batch_clips: Clips per model batch.
+        threshold: Lowest calibrated score of a label in the output.
+        segment_threshold: Lowest calibrated score of a frame that belongs to a segment.
+        max_labels: Most labels per video in the output, best first.
+        max_failed_share: Largest share of failed videos with which the job still counts as a success.
+        limit: Label only the first so many videos of the manifest; 0 means all.
+        thumbnails: Videos of which the report keeps pictures.
+    """
+
+    part_videos: Annotated[int, Range(ge=1, le=100_000)] = 64
+    batch_clips: Annotated[int, Range(ge=1, le=4096)] = 16
+    threshold: Annotated[float, Range(ge=0, le=1)] = 0.5
+    segment_threshold: Annotated[float, Range(ge=0, le=1)] = 0.5
+    max_labels: Annotated[int, Range(ge=1, le=10_000)] = 50
+    max_failed_share: Annotated[float, Range(ge=0, le=1)] = 0.1
+    limit: Annotated[int, Range(ge=0)] = 0
+    thumbnails: Annotated[int, Range(ge=0, le=100_000)] = 400
+
+    def __post_init__(self) -> None:
+        _raise_problems("label", self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareConfig:
+    """How training shards are written.
+
+    Attributes:
+        shard_clips: Clips per shard file, at most.
+        group_clips: Clips per Parquet row group: what training reads at once.
+        jpeg_quality: Quality of the stored frames.
+        part_videos: Videos per part; a part becomes one or more shards and is the unit of resuming.
+        max_failed_share: Largest share of failed videos with which the job still counts as a success.
+    """
+
+    shard_clips: Annotated[int, Range(ge=1, le=1_000_000)] = 1024
+    group_clips: Annotated[int, Range(ge=1, le=4096)] = 8
+    jpeg_quality: Annotated[int, Range(ge=30, le=100)] = 90
+    part_videos: Annotated[int, Range(ge=1, le=100_000)] = 64
+    max_failed_share: Annotated[float, Range(ge=0, le=1)] = 0.1
+
+    def __post_init__(self) -> None:
+        _raise_problems("prepare", self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What each stage may use.
+
+    Attributes:
+        decode_workers: Decode actors, one core each; 0 means one for each core the model workers leave.
+        model_workers: Model actors; 0 means one per GPU, or one on a machine without.
+        model_cpus: Cores of each model actor.
+        model_gpus: GPUs of each model actor; 0 runs on the CPU.
+    """
+
+    decode_workers: Annotated[int, Range(ge=0, le=100_000)] = 0
+    model_workers: Annotated[int, Range(ge=0, le=10_000)] = 0
+    model_cpus: Annotated[float, Range(ge=0, le=256)] = 1.0
+    model_gpus: Annotated[float, Range(ge=0, le=8)] = 0.0
+
+    def __post_init__(self) -> None:
+        _raise_problems("resources", self)
+
+
+def _raise_problems(section: str, config: object) -> None:
+    problems = range_problems(config)
+    if problems:
+        raise ConfigError([f"{section}.{p}" for p in problems])

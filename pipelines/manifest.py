@@ -1,0 +1,270 @@
+"""Manifests: which videos, and what is known about them. Also reads taxonomies, YAML included."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from fal_model.errors import ConfigError, ManifestError, TaxonomyError
+from fal_model.taxonomy import Taxonomy
+from pipelines import storage
+from pipelines.records import MANIFEST
+
+MAX_PROBLEMS = 30
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+FIELDS = tuple(MANIFEST.names)
+Row = dict[str, Any]
+
+
+def load_input(place: str) -> tuple[pa.Table, int]:
+    """Read what ``--input`` names: a folder, a glob, a manifest file or an ``s3://`` prefix.
+
+    Returns:
+        The manifest sorted by ``video_id``, and the number of hidden files passed over.
+
+    Raises:
+        ConfigError: nothing is there, or an address of a kind FAL does not read.
+        ManifestError: every problem of a manifest, with line numbers.
+    """
+    storage.check_scheme(place)
+    place = storage.absolute(place)
+    if place.endswith(SUFFIXES):
+        if not storage.exists(place):
+            raise ConfigError([f"input: no manifest at {place!r}"])
+        return read_manifest(place), 0
+    listing = storage.list_files(place)
+    rows = [_complete({"video_id": f.name, "uri": f.uri}) for f in listing.files]
+    return _sorted_table(rows), listing.num_hidden
+
+
+def read_manifest(uri: str) -> pa.Table:
+    """Read a ``.parquet``, ``.csv`` or ``.jsonl`` manifest. Relative addresses are relative to its folder.
+
+    In CSV, ``labels`` are separated by ``|`` and ``segments`` is the JSON list of the other formats.
+
+    Raises:
+        ManifestError: every problem found, up to 30, with its line.
+    """
+    readers: dict[str, Callable[[bytes], list[Row]]] = {
+        "parquet": _parquet_rows,
+        "csv": _csv_rows,
+        "jsonl": _jsonl_rows,
+    }
+    raw_rows = readers[uri.rsplit(".", 1)[-1]](storage.read_bytes(uri))
+    base = uri.rsplit("/", 1)[0] if "/" in uri else "."
+    problems: list[str] = []
+    rows: list[Row] = []
+    for number, raw in enumerate(raw_rows, start=1):
+        where = f"{uri}, row {number}"
+        found = _row_problems(raw, where)
+        problems += found
+        if not found:
+            rows.append(_complete(raw, base))
+    counts = Counter(row["video_id"] for row in rows)
+    problems += [f"{uri}: video_id {i!r} is used {n} times" for i, n in counts.items() if n > 1]
+    _raise_if(problems)
+    return _sorted_table(rows)
+
+
+def write_manifest(uri: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows (any of the manifest's columns; ``uri`` required) as ``.jsonl`` or ``.parquet``.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    complete = [{name: row.get(name) for name in FIELDS} for row in rows]
+    if uri.endswith(".parquet"):
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(complete, schema=MANIFEST), sink, compression="zstd")
+        storage.write_bytes(uri, sink.getvalue().to_pybytes())
+        return
+    lines = [json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) for row in complete]
+    storage.write_bytes(uri, "".join(line + "\n" for line in lines).encode())
+
+
+def check_labels(manifest: pa.Table, taxonomy: Taxonomy) -> None:
+    """Check that every label and every segment label of a manifest is a class of the taxonomy.
+
+    Raises:
+        ManifestError: unknown labels, each named once with the number of videos that use it.
+    """
+    used: Counter[str] = Counter()
+    for labels, segments in zip(manifest["labels"].to_pylist(), manifest["segments"].to_pylist(), strict=True):
+        used.update(set(labels or []) | {s["label"] for s in segments or []})
+    unknown = [
+        f"label {label!r} ({n} videos) is not in the taxonomy" for label, n in used.items() if label not in taxonomy
+    ]
+    _raise_if(sorted(unknown))
+
+
+def split_of(video_id: str, *, val_share: float, test_share: float) -> str:
+    """Choose ``train``, ``val`` or ``test`` from the id alone: the same on every machine and in every corpus."""
+    point = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big") / 2**64
+    if point < test_share:
+        return "test"
+    return "val" if point < test_share + val_share else "train"
+
+
+def read_taxonomy(uri: str) -> Taxonomy:
+    """Read a taxonomy from ``.yaml``, ``.yml``, ``.json`` or ``.csv``.
+
+    Raises:
+        TaxonomyError: missing, of another format, or not a tree; all problems are listed.
+    """
+    try:
+        text = storage.read_bytes(uri).decode("utf-8")
+    except FileNotFoundError:
+        raise TaxonomyError([f"taxonomy: no file at {uri!r}"]) from None
+    except UnicodeDecodeError as error:
+        raise TaxonomyError([f"taxonomy: {uri!r} is not UTF-8 text: {error.reason}"]) from None
+    if uri.endswith(".csv"):
+        return Taxonomy.from_csv(text)
+    if uri.endswith(".json"):
+        return Taxonomy.from_json(text)
+    if uri.endswith((".yaml", ".yml")):
+        try:
+            return Taxonomy.from_dict(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise TaxonomyError([f"taxonomy: {uri!r} is not YAML: {' '.join(str(error).split())}"]) from None
+    raise TaxonomyError([f"taxonomy: got {uri!r}; allowed are .yaml, .yml, .json and .csv"])
+
+
+def _raise_if(problems: list[str]) -> None:
+    if not problems:
+        return
+    shown = problems[:MAX_PROBLEMS]
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(f"… and {len(problems) - MAX_PROBLEMS} more")
+    raise ManifestError(shown)
+
+
+def _parquet_rows(data: bytes) -> list[Row]:
+    try:
+        rows: list[Row] = pq.read_table(pa.BufferReader(data)).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise ManifestError([f"manifest: not a Parquet file: {error}"]) from None
+    return rows
+
+
+def _csv_rows(data: bytes) -> list[Row]:
+    rows: list[Row] = []
+    for raw in csv.DictReader(io.StringIO(_text(data))):
+        row: Row = {k: v for k, v in raw.items() if v not in {None, ""}}
+        if "labels" in row:
+            row["labels"] = [part.strip() for part in row["labels"].split("|") if part.strip()]
+        if "segments" in row:
+            row["segments"] = _json_or_text(row["segments"])
+        if "duration_s" in row:
+            row["duration_s"] = _number_or_text(row["duration_s"])
+        rows.append(row)
+    return rows
+
+
+def _jsonl_rows(data: bytes) -> list[Row]:
+    rows: list[Row] = []
+    problems: list[str] = []
+    for number, line in enumerate(_text(data).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            problems.append(f"manifest line {number}: not JSON: {error.msg}")
+            continue
+        if isinstance(row, dict):
+            rows.append({k: v for k, v in row.items() if v is not None})
+        else:
+            problems.append(f"manifest line {number}: got {type(row).__name__}, expected an object")
+    _raise_if(problems)
+    return rows
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError([f"manifest: not UTF-8 text (byte {error.start})"]) from None
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _number_or_text(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _row_problems(row: Row, where: str) -> list[str]:
+    problems = [f"{where}: unknown column {k!r}; allowed: {', '.join(FIELDS)}" for k in row if k not in FIELDS]
+    uri = row.get("uri")
+    if not isinstance(uri, str) or not uri:
+        problems.append(f"{where}: uri: got {uri!r}, must be a non-empty text")
+    else:
+        try:
+            storage.check_scheme(uri)
+        except ConfigError as error:
+            problems += [f"{where}: uri: {p}" for p in error.problems]
+    problems += [
+        f"{where}: {name}: got {row[name]!r}, must be a text"
+        for name in ("video_id", "split", "sha256")
+        if row.get(name) is not None and not isinstance(row[name], str)
+    ]
+    labels = row.get("labels")
+    if labels is not None and not (isinstance(labels, list) and all(isinstance(x, str) for x in labels)):
+        problems.append(f"{where}: labels: got {labels!r}, must be a list of texts")
+    duration = row.get("duration_s")
+    if duration is not None and not (_is_number(duration) and duration > 0):
+        problems.append(f"{where}: duration_s: got {duration!r}, must be a number > 0")
+    return problems + _segment_problems(row.get("segments"), where)
+
+
+def _segment_problems(segments: object, where: str) -> list[str]:
+    if segments is None:
+        return []
+    if not isinstance(segments, list):
+        return [f"{where}: segments: got {segments!r}, must be a list"]
+    problems: list[str] = []
+    for i, segment in enumerate(segments):
+        at = f"{where}: segments[{i}]"
+        if not isinstance(segment, dict) or set(segment) != {"label", "start_s", "end_s"}:
+            problems.append(f"{at}: got {segment!r}, must have exactly label, start_s, end_s")
+        elif not isinstance(segment["label"], str):
+            problems.append(f"{at}.label: got {segment['label']!r}, must be a text")
+        elif not (_is_number(segment["start_s"]) and _is_number(segment["end_s"])):
+            problems.append(f"{at}: start_s and end_s must be numbers, got {segment!r}")
+        elif not 0 <= segment["start_s"] < segment["end_s"]:
+            problems.append(f"{at}: got {segment['start_s']}–{segment['end_s']} s, must be 0 ≤ start_s < end_s")
+    return problems
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _complete(row: Row, base: str | None = None) -> Row:
+    complete = {name: row.get(name) for name in FIELDS}
+    uri = str(row["uri"])
+    complete["video_id"] = row.get("video_id") or uri
+    if base is not None and "://" not in uri and not uri.startswith("/"):
+        complete["uri"] = storage.join(base, uri)
+    return complete
+
+
+def _sorted_table(rows: list[Row]) -> pa.Table:
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["video_id"])), schema=MANIFEST)
