@@ -1,0 +1,204 @@
+"""One settings object for every job: defaults in code, then one YAML file, then ``section.key=value``.
+
+Unknown keys, wrong types and values out of range are reported together, each with its path, the value and what is
+allowed, before anything starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from fal_model.errors import ConfigError
+from fal_model.ranges import Range
+from fal_model.spec import ClipSpec
+from fal_model.training import TrainConfig
+from pipelines.config import LabelConfig, PrepareConfig, Resources
+from pipelines.limits import DecodeLimits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSection:
+    """Which model is trained.
+
+    Attributes:
+        preset: Named size, see ``fal_model.presets``.
+        init_from: Directory of a FAL model to start from; empty starts from scratch.
+    """
+
+    preset: str = "fal-nano"
+    init_from: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopSection:
+    """How the training run is driven.
+
+    Attributes:
+        batch_clips: Clips per step over all workers.
+        workers: Training workers.
+        gpus_per_worker: GPUs of each worker; 0 trains on the CPU.
+        cpus_per_worker: Cores of each worker.
+        checkpoint_every_steps: Steps between checkpoints; the last step always has one.
+        log_every_steps: Steps between reported metrics.
+        keep_checkpoints: How many checkpoints stay on disk.
+        max_failures: How often a dead worker group is restarted.
+    """
+
+    batch_clips: Annotated[int, Range(ge=1, le=1_000_000)] = 16
+    workers: Annotated[int, Range(ge=1, le=4096)] = 1
+    gpus_per_worker: Annotated[float, Range(ge=0, le=8)] = 0.0
+    cpus_per_worker: Annotated[float, Range(gt=0, le=256)] = 1.0
+    checkpoint_every_steps: Annotated[int, Range(ge=1)] = 200
+    log_every_steps: Annotated[int, Range(ge=1)] = 10
+    keep_checkpoints: Annotated[int, Range(ge=1, le=1000)] = 2
+    max_failures: Annotated[int, Range(ge=0, le=1000)] = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingSection:
+    """Where runs are recorded.
+
+    Attributes:
+        uri: MLflow tracking URI; empty writes a SQLite file beside the job's output.
+        experiment: Name of the MLflow experiment.
+        is_enabled: False records nothing.
+    """
+
+    uri: str = ""
+    experiment: str = "fal"
+    is_enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RaySection:
+    """Which Ray runs the job.
+
+    Attributes:
+        address: ``local`` starts a private Ray; ``auto`` joins the cluster named by RAY_ADDRESS, or starts a private
+            one where that is not set; anything else is joined.
+        num_cpus: Logical cores of a private Ray; 0 means the machine's, at least 4.
+        object_store_mib: Object store of a private Ray, MiB.
+    """
+
+    address: str = "auto"
+    num_cpus: Annotated[int, Range(ge=0, le=4096)] = 0
+    object_store_mib: Annotated[int, Range(ge=100, le=1_000_000)] = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FalConfig:
+    """All sections. A job reads the ones it needs; each is owned by the package that uses it."""
+
+    clip: ClipSpec | None = None
+    model: ModelSection = field(default_factory=ModelSection)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    loop: LoopSection = field(default_factory=LoopSection)
+    label: LabelConfig = field(default_factory=LabelConfig)
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    resources: Resources = field(default_factory=Resources)
+    tracking: TrackingSection = field(default_factory=TrackingSection)
+    ray: RaySection = field(default_factory=RaySection)
+
+
+def load_config(path: str | None, overrides: Sequence[str] = ()) -> FalConfig:
+    """Build the settings from a YAML file and ``section.key=value`` overrides.
+
+    Raises:
+        ConfigError: every problem found, one per line.
+    """
+    data, problems = _read_yaml(path)
+    for text in overrides:
+        problems += _apply_override(data, text)
+    problems += _unknown_keys(data, FalConfig, "")
+    typed, type_problems = _validated(data)
+    problems += [p for p in type_problems if p not in problems]
+    if problems or typed is None:
+        raise ConfigError(problems)
+    return typed
+
+
+def to_dict(config: FalConfig) -> dict[str, Any]:
+    """Return the settings as plain data, as printed, stored and tracked."""
+    plain: dict[str, Any] = _plain(asdict(config))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _read_yaml(path: str | None) -> tuple[dict[str, Any], list[str]]:
+    if path is None:
+        return {}, []
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        return {}, [f"--config: cannot read {path!r}: {error.strerror}"]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return {}, [f"--config: {path!r} is not YAML: {' '.join(str(error).split())}"]
+    if data is None:
+        return {}, []
+    if not isinstance(data, dict):
+        return {}, [f"--config: {path!r} holds {type(data).__name__}, expected sections"]
+    return data, []
+
+
+def _apply_override(data: dict[str, Any], text: str) -> list[str]:
+    path, equals, value = text.partition("=")
+    section, dot, key = path.partition(".")
+    if not (equals and dot and section and key):
+        return [f"override {text!r}: expected section.key=value"]
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return [f"override {text!r}: the value is not YAML"]
+    target = data.setdefault(section, {})
+    if not isinstance(target, dict):
+        return [f"{section}: got {target!r}, expected a section"]
+    target[key] = parsed
+    return []
+
+
+def _unknown_keys(data: Mapping[str, Any], owner: type, prefix: str) -> list[str]:
+    known = {f.name for f in fields(owner)}
+    problems: list[str] = []
+    for key in data:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"allowed: {', '.join(sorted(known))}"
+            problems.append(f"{prefix}{key}: unknown setting; {hint}")
+    for name, kind in get_type_hints(owner).items():
+        section = data.get(name)
+        choices = [k for k in (kind, *getattr(kind, "__args__", ())) if is_dataclass(k)]
+        if choices and isinstance(section, Mapping) and isinstance(choices[0], type):
+            problems += _unknown_keys(section, choices[0], f"{prefix}{name}.")
+    return problems
+
+
+def _validated(data: dict[str, Any]) -> tuple[FalConfig | None, list[str]]:
+    try:
+        return TypeAdapter(FalConfig).validate_python(data), []
+    except ConfigError as error:
+        return None, error.problems
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(p) for p in e['loc'] if p != 'ClipSpec')}: got {e['input']!r}: {e['msg']}"
+            for e in error.errors(include_url=False)
+            if e["loc"][-1] != "NoneType" and e["type"] not in {"none_required", "unexpected_keyword_argument"}
+        ]
+        return None, problems
