@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	    echo "setup: '$$found -m venv .venv' failed; on Debian and Ubuntu the package python3.11-venv is needed" >&2; \
 	    exit 1; \
 	}
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 	@echo "== setup: done"
 
@@ -80,7 +80,7 @@ lock: ## Write constraints.txt anew from what pyproject.toml allows today
 	@echo "== lock: resolving in a fresh environment (a few minutes)"
 	@rm -rf build/lock && mkdir -p build
 	@"$$( [ -x $(PY) ] && echo $(PY) || echo python3.11 )" -m venv build/lock
-	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@build/lock/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
 	@{ sed -n '/^#/p' constraints.txt; \
 	   build/lock/bin/python -m pip freeze --exclude-editable | sed -E 's/\+[A-Za-z0-9.]+$$//' \
 	   | grep -Ev '^(nvidia-|cuda-|triton==)' | LC_ALL=C sort -f; } > build/constraints.txt
