@@ -1,0 +1,201 @@
+"""What travels between data and model: batches that check their own shapes when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fal_model.taxonomy import Taxonomy
+
+FRAME_DIMS = 5
+COLOURS = 3
+FLOW_COMPONENTS = 2
+
+
+class ModelOutput(NamedTuple):
+    """What the model says about a batch of clips.
+
+    Attributes:
+        logits_BK: Conditional logit of every class, given that its parent holds; see ``hierarchy.path_log_scores``.
+        frame_logits_BTK: The same for each frame.
+        embedding_BE: Clip embedding of unit length.
+    """
+
+    logits_BK: Tensor
+    frame_logits_BTK: Tensor
+    embedding_BE: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ClipBatch:
+    """Frames and optical flow of B clips.
+
+    Attributes:
+        frames_BTCHW: RGB frames, uint8.
+        flow_BTCHW: Flow (u, v) at each frame, frame pixels per flow step, floating point.
+        flow_valid_BT: Where flow could be measured, bool.
+
+    Raises:
+        ValueError: a wrong shape or type.
+    """
+
+    frames_BTCHW: Tensor
+    flow_BTCHW: Tensor
+    flow_valid_BT: Tensor
+
+    def __post_init__(self) -> None:
+        check_clips(self.frames_BTCHW, self.flow_BTCHW, self.flow_valid_BT)
+
+    def __len__(self) -> int:
+        return self.frames_BTCHW.shape[0]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:
+        """Return the batch on another device."""
+        return ClipBatch(
+            self.frames_BTCHW.to(device, non_blocking=non_blocking),
+            self.flow_BTCHW.to(device, non_blocking=non_blocking),
+            self.flow_valid_BT.to(device, non_blocking=non_blocking),
+        )
+
+    def slice(self, start: int, stop: int) -> ClipBatch:
+        """Return the clips ``[start, stop)`` without copying."""
+        return ClipBatch(self.frames_BTCHW[start:stop], self.flow_BTCHW[start:stop], self.flow_valid_BT[start:stop])
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What is true of B clips, over all K classes; the ancestors of a true class are true.
+
+    A class that is true while none of its children is says nothing about the children: they are left out of the
+    loss. A row of zeros says that nothing of the taxonomy is there.
+
+    Attributes:
+        labels_BK: 1 where the class holds somewhere in the clip, else 0; float32.
+        label_known_B: Whether the clip's labels are known at all, bool.
+        frame_labels_BTK: The same for each frame, float32.
+        frame_known_BT: Whether the frame's labels are known, bool.
+
+    Raises:
+        ValueError: a wrong shape or type.
+    """
+
+    labels_BK: Tensor
+    label_known_B: Tensor
+    frame_labels_BTK: Tensor
+    frame_known_BT: Tensor
+
+    def __post_init__(self) -> None:
+        frame_shape = tuple(self.frame_labels_BTK.shape)
+        if self.frame_labels_BTK.ndim != 3 or tuple(self.labels_BK.shape) != (frame_shape[0], frame_shape[2]):  # noqa: PLR2004 - B, T, K
+            raise ValueError(
+                f"labels_BK and frame_labels_BTK: got {tuple(self.labels_BK.shape)} and {frame_shape}, "
+                "must be [B, K] and [B, T, K]"
+            )
+        if tuple(self.frame_known_BT.shape) != frame_shape[:2] or tuple(self.label_known_B.shape) != frame_shape[:1]:
+            raise ValueError(
+                f"label_known_B and frame_known_BT: got {tuple(self.label_known_B.shape)} and "
+                f"{tuple(self.frame_known_BT.shape)}, must be {frame_shape[:1]} and {frame_shape[:2]}"
+            )
+        if not self.labels_BK.is_floating_point() or not self.frame_labels_BTK.is_floating_point():
+            raise ValueError(
+                f"labels: got {self.labels_BK.dtype} and {self.frame_labels_BTK.dtype}, must be floating point"
+            )
+        if self.label_known_B.dtype != torch.bool or self.frame_known_BT.dtype != torch.bool:
+            raise ValueError(f"known: got {self.label_known_B.dtype} and {self.frame_known_BT.dtype}, must be bool")
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: Sequence[Sequence[int] | None],
+        frame_labels: Sequence[Sequence[Sequence[int]] | None],
+        taxonomy: Taxonomy,
+        num_frames: int,
+    ) -> Targets:
+        """Build targets from class indices; ancestors are added.
+
+        Args:
+            labels: Per clip its class indices; None where unknown.
+            frame_labels: Per clip, per frame its class indices; None where unknown.
+            taxonomy: The label tree.
+            num_frames: Frames per clip.
+
+        Raises:
+            ValueError: an index outside the tree, or another number of clips or frames.
+        """
+        if len(labels) != len(frame_labels):
+            raise ValueError(f"frame_labels: got {len(frame_labels)} clips, must be {len(labels)} as in labels")
+        frames: list[Tensor] = []
+        for row in frame_labels:
+            if row is not None and len(row) != num_frames:
+                raise ValueError(f"frame_labels: got {len(row)} frames, must be {num_frames}")
+            frames.append(multi_hot(row if row is not None else [()] * num_frames, taxonomy))
+        return cls(
+            multi_hot([row if row is not None else () for row in labels], taxonomy),
+            torch.tensor([row is not None for row in labels], dtype=torch.bool),
+            torch.stack(frames) if frames else torch.zeros(0, num_frames, len(taxonomy)),
+            torch.tensor([[row is not None] * num_frames for row in frame_labels], dtype=torch.bool).view(
+                -1, num_frames
+            ),
+        )
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Targets:
+        """Return the targets on another device."""
+        return Targets(
+            self.labels_BK.to(device, non_blocking=non_blocking),
+            self.label_known_B.to(device, non_blocking=non_blocking),
+            self.frame_labels_BTK.to(device, non_blocking=non_blocking),
+            self.frame_known_BT.to(device, non_blocking=non_blocking),
+        )
+
+    def slice(self, start: int, stop: int) -> Targets:
+        """Return the clips ``[start, stop)`` without copying."""
+        return Targets(
+            self.labels_BK[start:stop],
+            self.label_known_B[start:stop],
+            self.frame_labels_BTK[start:stop],
+            self.frame_known_BT[start:stop],
+        )
+
+
+def multi_hot(rows: Sequence[Sequence[int]], taxonomy: Taxonomy) -> Tensor:
+    """Turn lists of class indices into rows of 0 and 1, with all ancestors.
+
+    Args:
+        rows: One list of class indices per row; may be empty.
+        taxonomy: The label tree.
+
+    Returns:
+        float32 of shape [rows, K].
+
+    Raises:
+        ValueError: an index outside the tree.
+    """
+    hot_RK = torch.zeros(len(rows), len(taxonomy))
+    for i, row in enumerate(rows):
+        for index in row:
+            if not 0 <= index < len(taxonomy):
+                raise ValueError(f"class index: got {index}, must be from 0 to {len(taxonomy) - 1}")
+            hot_RK[i, list(taxonomy.path_indices(index))] = 1.0
+    return hot_RK
+
+
+def check_clips(frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None:
+    """Check that frames and flow of a batch fit together.
+
+    Raises:
+        ValueError: a wrong shape or type.
+    """
+    if frames.ndim != FRAME_DIMS or frames.shape[2] != COLOURS or frames.dtype != torch.uint8:
+        raise ValueError(f"frames: got {frames.dtype} {list(frames.shape)}, must be uint8 [B, T, 3, H, W]")
+    if flow.ndim != FRAME_DIMS or flow.shape[2] != FLOW_COMPONENTS or not flow.is_floating_point():
+        raise ValueError(f"flow: got {flow.dtype} {list(flow.shape)}, must be floating point [B, T, 2, h, w]")
+    if flow.shape[:2] != frames.shape[:2]:
+        raise ValueError(f"flow: got {list(flow.shape[:2])} clips and frames, must be {list(frames.shape[:2])}")
+    if flow_valid is not None and (flow_valid.shape != frames.shape[:2] or flow_valid.dtype != torch.bool):
+        raise ValueError(
+            f"flow_valid: got {flow_valid.dtype} {list(flow_valid.shape)}, must be bool {list(frames.shape[:2])}"
+        )

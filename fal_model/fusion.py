@@ -1,0 +1,59 @@
+"""Temporal fusion: appearance tokens look at motion tokens, then at each other across all frames."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fal_model.attention import CrossAttention, Mlp, SpaceAttention
+from fal_model.config import ModelConfig
+
+
+class FusionBlock(nn.Module):
+    """Cross-attention to motion, joint attention over all frames and positions, and an MLP; residual."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, num_heads = config.width, config.num_heads
+        self.has_motion = config.motion_depth > 0
+        if self.has_motion:
+            self.motion_norm = nn.LayerNorm(width)
+            self.motion = CrossAttention(width, num_heads)
+        self.joint_norm = nn.LayerNorm(width)
+        self.joint = SpaceAttention(width, num_heads)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width)
+        self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def forward(self, x_BQD: Tensor, motion_BSD: Tensor | None) -> Tensor:
+        """Keep the shape [B, Q, D], Q = T·P."""
+        if motion_BSD is not None:
+            x_BQD = x_BQD + self.drop(self.motion(self.motion_norm(x_BQD), motion_BSD))
+        x_BQD = x_BQD + self.drop(self.joint(self.joint_norm(x_BQD)[:, None])[:, 0])
+        y_BQD: Tensor = x_BQD + self.drop(self.mlp(self.mlp_norm(x_BQD)))
+        return y_BQD
+
+
+class TemporalFusion(nn.Module):
+    """Fuse the frames with one another and appearance with motion, at the coarsest scale."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(FusionBlock(config) for _ in range(config.fusion_depth))
+
+    def forward(self, x_BTPD: Tensor, motion_BTMD: Tensor | None) -> Tensor:
+        """Fuse.
+
+        Args:
+            x_BTPD: Appearance tokens of the coarsest stage.
+            motion_BTMD: Motion tokens; None when the model has no motion stream.
+
+        Returns:
+            Fused tokens [B, T, P, D].
+        """
+        if not self.blocks:
+            return x_BTPD if motion_BTMD is None else x_BTPD + motion_BTMD.mean(dim=2, keepdim=True)
+        x_BQD = x_BTPD.flatten(1, 2)
+        motion_BSD = None if motion_BTMD is None else motion_BTMD.flatten(1, 2)
+        for block in self.blocks:
+            x_BQD = block(x_BQD, motion_BSD)
+        return x_BQD.view(x_BTPD.shape)

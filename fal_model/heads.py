@@ -1,0 +1,53 @@
+"""Heads: which classes the clip holds, which each frame holds, and an embedding."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+from torch import Tensor, nn
+
+from fal_model.attention import Mlp
+from fal_model.batch import ModelOutput
+from fal_model.config import ModelConfig
+from fal_model.taxonomy import Taxonomy
+
+
+class Heads(nn.Module):
+    """Hierarchical classification, temporal localization and embedding from frame features.
+
+    The clip's classes are read linearly from its embedding, so the embedding is trained whenever the classes are.
+    """
+
+    def __init__(self, config: ModelConfig, taxonomy: Taxonomy) -> None:
+        super().__init__()
+        width, num_classes = config.width, len(taxonomy)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width)
+        self.frame_norm = nn.LayerNorm(width)
+        self.frame_classes = nn.Linear(width, num_classes)
+        self.attend = nn.Linear(width, 1)
+        self.project = nn.Linear(width, config.embedding_dim)
+        self.embedding_norm = nn.LayerNorm(config.embedding_dim)
+        self.clip_classes = nn.Linear(config.embedding_dim, num_classes)
+        self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def forward(self, frame_BTD: Tensor) -> ModelOutput:
+        """Return logits [B, K], frame logits [B, T, K] and unit embeddings [B, E]."""
+        frame_BTD = self.frame_norm(frame_BTD + self.mlp(self.mlp_norm(frame_BTD)))
+        weight_BT1 = self.attend(frame_BTD).softmax(dim=1)
+        clip_BD = (frame_BTD * weight_BT1).sum(dim=1)
+        clip_BE = self.embedding_norm(self.project(clip_BD))
+        return ModelOutput(
+            logits_BK=self.clip_classes(self.drop(clip_BE)),
+            frame_logits_BTK=self.frame_classes(self.drop(frame_BTD)),
+            embedding_BE=F.normalize(clip_BE.float(), dim=-1),
+        )
+
+
+def prior_logits(taxonomy: Taxonomy) -> list[float]:
+    """Give each class the logit of 1 in its number of siblings: what to say before anything is learned."""
+    siblings = Counter(taxonomy.parents)
+    shares = (min(1 / siblings[parent], 0.5) for parent in taxonomy.parents)
+    return [math.log(share / (1 - share)) for share in shares]

@@ -1,0 +1,183 @@
+"""The model: frames and flow in; class logits for clip and frames, and an embedding, out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fal_model.batch import ModelOutput, check_clips
+from fal_model.calibration import Calibration
+from fal_model.config import ModelConfig
+from fal_model.encoder import VideoEncoder
+from fal_model.fusion import TemporalFusion
+from fal_model.heads import Heads, prior_logits
+from fal_model.motion import MotionStream
+from fal_model.presets import preset
+from fal_model.pretrained import ModelMeta, locate, read_meta, read_weights, weights_id, write_model
+from fal_model.pyramid import FeaturePyramid
+from fal_model.taxonomy import Taxonomy, numbered_taxonomy
+
+INIT_GAIN = 0.55
+"""Weights start with a deviation of this over the root of their inputs: 0.02 at width 768."""
+
+POSITION_STD = 0.2
+CLASSIFIER_STD = 0.01
+
+
+class FALModel(nn.Module):
+    """Label clips of video.
+
+    Args:
+        config: Sizes and input contract.
+        taxonomy: The label tree; decides the number of classes K.
+        calibration: How logits become scores; kept with the model, not applied by ``forward``.
+    """
+
+    def __init__(self, config: ModelConfig, taxonomy: Taxonomy, calibration: Calibration | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.taxonomy = taxonomy
+        self.calibration = calibration or Calibration()
+        self.encoder = VideoEncoder(config)
+        self.motion = MotionStream(config) if config.motion_depth else None
+        self.fusion = TemporalFusion(config)
+        self.pyramid = FeaturePyramid(config)
+        self.heads = Heads(config, taxonomy)
+        _initialise(self)
+
+    def forward(self, frames: Tensor, flow: Tensor, flow_valid: Tensor | None = None) -> ModelOutput:
+        """Say what B clips show.
+
+        Args:
+            frames: RGB, uint8 [B, T, 3, H, W] of the size in ``config.clip``.
+            flow: (u, v), frame pixels per flow step, floating point [B, T, 2, h, w].
+            flow_valid: Where flow is known, bool [B, T]; None means everywhere.
+
+        Returns:
+            Logits [B, K] and [B, T, K], conditional on each class's parent, and unit embeddings [B, E].
+
+        Raises:
+            ValueError: a wrong shape or type.
+        """
+        self._check(frames, flow, flow_valid)
+        if flow_valid is None:
+            flow_valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        features = self.encoder(frames)
+        motion_BTMD = self.motion(flow, flow_valid) if self.motion is not None else None
+        fused_BTPD = self.fusion(features[-1], motion_BTMD)
+        frame_BTD = self.pyramid([*features[:-1], fused_BTPD])
+        output: ModelOutput = self.heads(frame_BTD)
+        return output
+
+    def _check(self, frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None:
+        check_clips(frames, flow, flow_valid)
+        clip = self.config.clip
+        want = [clip.num_frames, 3, clip.size_px, clip.size_px]
+        if list(frames.shape[1:]) != want:
+            raise ValueError(f"frames: got {list(frames.shape)}, must be [B, {str(want)[1:]} for this model")
+        want = [clip.num_frames, 2, clip.flow_size_px, clip.flow_size_px]
+        if list(flow.shape[1:]) != want:
+            raise ValueError(f"flow: got {list(flow.shape)}, must be [B, {str(want)[1:]} for this model")
+
+    def example_inputs(self, batch_size: int, seed: int = 0) -> dict[str, Tensor]:
+        """Make random valid inputs, the arguments of :meth:`forward` by name.
+
+        Args:
+            batch_size: Clips, ≥ 1.
+            seed: The same seed gives the same inputs.
+        """
+        clip = self.config.clip
+        device = next(self.parameters()).device
+        dice = torch.Generator().manual_seed(seed)
+        shape = (batch_size, clip.num_frames)
+        frames = torch.randint(0, 256, (*shape, 3, clip.size_px, clip.size_px), dtype=torch.uint8, generator=dice)
+        flow = 4 * torch.randn(*shape, 2, clip.flow_size_px, clip.flow_size_px, generator=dice)
+        valid = torch.ones(shape, dtype=torch.bool)
+        return {"frames": frames.to(device), "flow": flow.to(device), "flow_valid": valid.to(device)}
+
+    @property
+    def model_id(self) -> str:
+        """Content hash of weights, sizes, taxonomy and calibration, 16 hex digits. Reads all weights: keep it."""
+        return self._meta().model_id
+
+    def _meta(self) -> ModelMeta:
+        return ModelMeta(self.config, self.taxonomy, self.calibration, weights_id(self.state_dict()))
+
+    @classmethod
+    def from_preset(cls, name: str, taxonomy: Taxonomy | None = None) -> FALModel:
+        """Make an untrained model of a named size.
+
+        Args:
+            name: ``fal-375m`` or ``fal-nano``.
+            taxonomy: The label tree; by default 500 numbered classes in three levels.
+
+        Raises:
+            ConfigError: no size of that name.
+        """
+        return cls(preset(name), taxonomy or numbered_taxonomy(500))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write config, taxonomy, calibration and weights; nothing is left half written.
+
+        Raises:
+            OutputError: the directory cannot be written.
+        """
+        write_model(directory, self._meta(), self.state_dict())
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> FALModel:
+        """Load a model, on the CPU and in evaluation mode.
+
+        Args:
+            path_or_hub_id: A directory of :meth:`save_pretrained`, or "owner/name" on the Hugging Face hub.
+            revision: Branch, tag or commit on the hub.
+            cache_dir: Where downloads are kept.
+            local_files_only: Never use the network.
+
+        Raises:
+            ModelLoadError: not found, damaged, of a newer version, or files that do not belong together.
+        """
+        folder = locate(path_or_hub_id, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+        meta = read_meta(folder)
+        with torch.device("meta"):
+            model = cls(meta.config, meta.taxonomy, meta.calibration)
+        state = read_weights(folder, model.state_dict(), meta.weights_id)
+        model.load_state_dict(state, assign=True)
+        return model.eval()
+
+
+def parameter_budget(model: FALModel) -> dict[str, int]:
+    """Count parameters per part; ``total`` comes last."""
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    return parts | {"total": sum(parts.values())}
+
+
+@torch.no_grad()
+def _initialise(model: FALModel) -> None:
+    """Draw first weights from torch's global generator."""
+    config = model.config
+    depth = sum(config.stage_depths) + config.motion_depth + config.fusion_depth
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            # The last layer of a residual branch starts small, so that depth does not add up.
+            gain = INIT_GAIN / depth**0.5 if name.endswith(".out") else INIT_GAIN
+            std = gain / module.weight[0].numel() ** 0.5
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("space_PD", "space_MD", "time_TD", "no_flow_D")):
+            nn.init.trunc_normal_(parameter, std=POSITION_STD, a=-2 * POSITION_STD, b=2 * POSITION_STD)
+    prior_K = torch.tensor(prior_logits(model.taxonomy))
+    for classes in (model.heads.clip_classes, model.heads.frame_classes):
+        nn.init.trunc_normal_(classes.weight, std=CLASSIFIER_STD, a=-1, b=1)
+        classes.bias.copy_(prior_K)
