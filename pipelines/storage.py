@@ -10,6 +10,7 @@ import errno
 import fnmatch
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -324,3 +325,26 @@ def names_in(folder: str) -> Iterator[str]:
             yield from sorted(p.rsplit("/", 1)[-1] for p in fs.ls(folder, detail=False))
     elif local_path(folder).is_dir():
         yield from sorted(p.name for p in local_path(folder).iterdir() if p.is_file())
+
+
+def fingerprint(uri: str) -> str:
+    """Tell cheaply whether a file changed: size and modification time, or S3's entity tag; empty if it is missing."""
+    if is_remote(uri):
+        fs = _s3()
+        info = fs.info(uri) if fs.exists(uri) else {}
+        return f"{info.get('size', '')}:{info.get('ETag', '')}" if info else ""
+    try:
+        info_local = local_path(uri).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{info_local.st_size}:{info_local.st_mtime_ns}"
+
+
+def remove_folder(folder: str) -> None:
+    """Delete a folder of FAL's own and everything in it, if it is there."""
+    if is_remote(folder):
+        fs = _s3()
+        if fs.exists(folder):
+            fs.rm(folder, recursive=True)
+    else:
+        shutil.rmtree(local_path(folder), ignore_errors=True)

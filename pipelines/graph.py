@@ -1,0 +1,243 @@
+"""The Ray Data graphs: which stage runs where, with how much, and why. The only file that knows ray.data.
+
+A stage is a plain class from the files beside this one; resources are said here, at the call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from fal_model.errors import FalError
+from fal_model.spec import ClipSpec
+from pipelines import clip_batches, merge, parts
+from pipelines.clip_batches import BatchMeta
+from pipelines.config import LabelConfig, Resources
+from pipelines.labels import Labeller
+from pipelines.limits import DecodeLimits
+from pipelines.predict import ClipPredictor
+from pipelines.prepare import BatchPreparer
+
+ACKS = pa.schema(
+    [
+        ("part_index", pa.int32()),
+        ("batch_index", pa.int32()),
+        ("is_last", pa.bool_()),
+        ("num_videos", pa.int32()),
+        ("num_failed", pa.int32()),
+        ("num_clips", pa.int32()),
+    ]
+)
+# A video that kills its decoder kills a child process, never an actor; an actor that dies anyway (out of memory) is
+# tried again this often, then the job ends with an error instead of retrying for ever.
+MAX_ACTOR_RETRIES = 2
+OBJECT_STORE_BLOCK_BYTES = 64 << 20
+NO_PROGRESS_TIMEOUT_S = 1800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is: videos reported so far (those of finished parts included)."""
+
+    num_videos: int
+    num_failed: int
+    num_clips: int
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictPlan:
+    """What the labelling graph needs to know."""
+
+    output: str
+    model_dir: str
+    spec: ClipSpec
+    limits: DecodeLimits
+    label: LabelConfig
+    thumbnail_share: float
+
+
+class PrepareParts:
+    """Stage: part indices in, one row per model batch out (1:N). Holds one decoder process."""
+
+    def __init__(self, plan: PredictPlan) -> None:
+        self.plan = plan
+        self.preparer = BatchPreparer(plan.spec, plan.limits, plan.label.batch_clips)
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for part_index in batch["part_index"].to_pylist():
+            rows = parts.read_part(self.plan.output, part_index)
+            pictured = frozenset(r["video_id"] for r in rows if _hash_share(r["video_id"]) < self.plan.thumbnail_share)
+            for i, (meta, arrays, is_last) in enumerate(self.preparer.batches(rows, pictured)):
+                yield clip_batches.to_row(part_index, i, is_last=is_last, meta=meta, arrays=arrays)
+
+
+class PredictBatches:
+    """Stage: batches in, one acknowledgement each out (1:1); pixels end here, predictions go to the output folder."""
+
+    def __init__(self, plan: PredictPlan) -> None:
+        self.plan = plan
+        self.predictor = ClipPredictor.load(plan.model_dir)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        acks = [self._one(row) for row in batch.to_pylist()]
+        return pa.Table.from_pylist(acks, schema=ACKS)
+
+    def _one(self, row: dict[str, Any]) -> dict[str, Any]:
+        start = time.monotonic()
+        meta = BatchMeta.from_json(row["meta"])
+        outputs = self.predictor.predict(clip_batches.arrays_of(row, self.plan.spec))
+        busy_s = time.monotonic() - start
+        merge.write_batch(self.plan.output, row["part_index"], row["batch_index"], meta, outputs, busy_s)
+        return {
+            "part_index": row["part_index"],
+            "batch_index": row["batch_index"],
+            "is_last": row["is_last"],
+            "num_videos": len(meta.videos) + len(meta.failures),
+            "num_failed": len(meta.failures),
+            "num_clips": len(meta.clips),
+        }
+
+
+def predict_corpus(
+    plan: PredictPlan, resources: Resources, labeller: Labeller, num_parts: int, report: Report
+) -> list[parts.PartCounts]:
+    """Label every part that is not finished yet, and return the counts of all parts.
+
+    Raises:
+        FalError: a stage failed for a reason that is not a video's fault.
+    """
+    done = parts.finished_parts(plan.output)
+    todo = [i for i in range(num_parts) if i not in done]
+    if todo:
+        collector = _PartCollector(plan.output, labeller, done, report)
+        for ack in _acks(plan, resources, todo):
+            collector.add(ack)
+        collector.finish(todo)
+        done = collector.done
+    return [done[i] for i in range(num_parts)]
+
+
+def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[dict[str, Any]]:
+    _configure_ray_data()
+    num_cpus = int(ray.cluster_resources().get("CPU", 1))
+    num_gpus = int(ray.cluster_resources().get("GPU", 0))
+    gpus_each = resources.model_gpus or (1.0 if num_gpus else 0.0)
+    num_models = resources.model_workers or (int(num_gpus / gpus_each) if gpus_each else 1)
+    spare = num_cpus - int(num_models * resources.model_cpus) - 1
+    num_decoders = min(resources.decode_workers or max(1, min(spare, os.cpu_count() or 1)), len(todo))
+    dataset = (
+        ray.data.from_items([{"part_index": i} for i in todo], override_num_blocks=len(todo))
+        # 1:N, one core each: decoding is single-threaded by choice, many processes beat many threads.
+        .map_batches(
+            PrepareParts,
+            fn_constructor_args=(plan,),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=num_decoders, max_tasks_in_flight_per_actor=2),
+            num_cpus=1,
+            max_restarts=MAX_ACTOR_RETRIES,
+            max_task_retries=MAX_ACTOR_RETRIES,
+        )
+        # 1:1, a GPU each where there is one: a row is already a whole model batch.
+        .map_batches(
+            PredictBatches,
+            fn_constructor_args=(plan,),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=num_models, max_tasks_in_flight_per_actor=2),
+            num_cpus=resources.model_cpus,
+            num_gpus=gpus_each,
+            max_restarts=MAX_ACTOR_RETRIES,
+            max_task_retries=MAX_ACTOR_RETRIES,
+        )
+    )
+    yield from _rows_of(dataset, "labelling")
+
+
+def _rows_of(dataset: ray.data.Dataset, what: str) -> Iterator[dict[str, Any]]:
+    try:
+        yield from dataset.iter_rows()
+    except (ray.exceptions.RayError, ray.exceptions.RayTaskError) as error:
+        raise FalError(f"{what} stopped: {_cause_of(error)}") from error
+
+
+def _cause_of(error: BaseException) -> str:
+    """Find the sentence that helps: the innermost cause, without Ray's stack of remote frames."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
+
+
+def _configure_ray_data() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    context.target_max_block_size = OBJECT_STORE_BLOCK_BYTES
+
+
+def _hash_share(video_id: str) -> float:
+    """Give each video a fixed point in [0, 1): which ones the report shows does not depend on the run."""
+    return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big") / 2**64
+
+
+class _PartCollector:
+    """Count acknowledgements; hand a part to a merge task when its last batch is in."""
+
+    def __init__(self, output: str, labeller: Labeller, done: dict[int, parts.PartCounts], report: Report) -> None:
+        self.done = dict(done)
+        self._output = output
+        self._labeller = labeller
+        self._report = report
+        self._batches: dict[int, set[int]] = {}
+        self._num_batches: dict[int, int] = {}
+        self._merges: dict[Any, int] = {}
+        self._videos = sum(c.seen for c in done.values())
+        self._failed = sum(c.failed for c in done.values())
+        self._clips = sum(c.clips for c in done.values())
+        self._merge = ray.remote(num_cpus=0, max_retries=2)(merge.merge_part)
+
+    def add(self, ack: dict[str, Any]) -> None:
+        """Count one batch."""
+        part = ack["part_index"]
+        seen = self._batches.setdefault(part, set())
+        if ack["batch_index"] not in seen:
+            seen.add(ack["batch_index"])
+            self._videos += ack["num_videos"]
+            self._failed += ack["num_failed"]
+            self._clips += ack["num_clips"]
+        if ack["is_last"]:
+            self._num_batches[part] = ack["batch_index"] + 1
+        if len(seen) == self._num_batches.get(part):
+            self._merges[self._merge.remote(self._output, part, len(seen), self._labeller)] = part
+        self._collect(timeout_s=0)
+        self._report(Progress(num_videos=self._videos, num_failed=self._failed, num_clips=self._clips))
+
+    def finish(self, todo: list[int]) -> None:
+        """Wait for the last merges, and prove that no part is missing."""
+        while self._merges:
+            self._collect(timeout_s=10)
+        missing = sorted(set(todo) - set(self.done))
+        if missing:
+            raise FalError(f"{len(missing)} of {len(todo)} parts did not finish, first {missing[0]}; run the job again")
+
+    def _collect(self, timeout_s: float) -> None:
+        if not self._merges:
+            return
+        ready, _ = ray.wait(list(self._merges), num_returns=1, timeout=timeout_s)
+        for ref in ready:
+            try:
+                self.done[self._merges.pop(ref)] = ray.get(ref)
+            except ray.exceptions.RayError as error:
+                raise FalError(f"merging stopped: {_cause_of(error)}") from error

@@ -1,0 +1,145 @@
+"""The labelling job's bookkeeping: fixed parts of the manifest, what is finished, and the final files of a part.
+
+Layout of an output folder::
+
+    labels/part-00000.parquet   failures/part-00000.parquet   predictions/part-00000.parquet
+    _fal/run.json               what this folder was made with; another model or setting needs another folder
+    _fal/manifest.parquet       the manifest in parts: row group i is part i
+    _fal/done/part-00000.json   the part's files are complete; written last
+    _fal/batches/part-00000/    predictions of single batches, until the part is merged
+    _fal/thumbnails/            pictures for the report
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fal_model.errors import OutputError
+from fal_model.spec import content_id
+from pipelines import storage, tables
+from pipelines.records import SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """Everything that decides what the output tables hold. Equal keys give equal tables."""
+
+    manifest_id: str
+    model_id: str
+    taxonomy_id: str
+    pipeline_id: str
+    settings_id: str
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class PartCounts:
+    """What a finished part holds, and how long its stages were busy."""
+
+    seen: int
+    labelled: int
+    failed: int
+    clips: int
+    failures_by_kind: dict[str, int]
+    prepare_busy_s: float
+    predict_busy_s: float
+
+
+def part_name(part_index: int) -> str:
+    """Return the name that a part's files share."""
+    return f"part-{part_index:05d}"
+
+
+def table_uri(output: str, table: str, part_index: int) -> str:
+    """Return where a part's rows of ``labels``, ``failures`` or ``predictions`` are."""
+    return storage.join(output, table, f"{part_name(part_index)}.parquet")
+
+
+def batch_uri(output: str, part_index: int, batch_index: int) -> str:
+    """Return where the predictions of one batch wait for the merge."""
+    return storage.join(output, "_fal", "batches", part_name(part_index), f"{batch_index:06d}.parquet")
+
+
+def thumbnails_uri(output: str, part_index: int) -> str:
+    """Return where a part's pictures for the report are."""
+    return storage.join(output, "_fal", "thumbnails", f"{part_name(part_index)}.json")
+
+
+def manifest_uri(output: str) -> str:
+    """Return where the manifest is kept in parts."""
+    return storage.join(output, "_fal", "manifest.parquet")
+
+
+def _marker_uri(output: str, part_index: int) -> str:
+    return storage.join(output, "_fal", "done", f"{part_name(part_index)}.json")
+
+
+def open_output(output: str, key: RunKey, manifest: pa.Table, part_videos: int) -> int:
+    """Claim an output folder for a run, or recognise it as the same run's; write the manifest in parts.
+
+    Returns:
+        The number of parts.
+
+    Raises:
+        OutputError: not writable, holds other files, or belongs to another run; says what differs.
+    """
+    storage.check_writable(output)
+    key_uri = storage.join(output, "_fal", "run.json")
+    if storage.exists(key_uri):
+        _check_same_run(output, json.loads(storage.read_bytes(key_uri)), key)
+    else:
+        _check_unclaimed(output)
+        tables.write_table(manifest_uri(output), manifest, row_group_rows=part_videos)
+        storage.write_bytes(key_uri, (json.dumps(asdict(key), indent=2) + "\n").encode())
+    return -(-manifest.num_rows // part_videos)
+
+
+def _check_same_run(output: str, stored: dict[str, Any], key: RunKey) -> None:
+    mine = asdict(key)
+    differing = [name for name in mine if stored.get(name) != mine[name]]
+    if differing:
+        names = ", ".join(name.removesuffix("_id") for name in differing)
+        raise OutputError(
+            f"{output!r} was made by another run: {names} differ; use another --output, or delete it to label again"
+        )
+
+
+def _check_unclaimed(output: str) -> None:
+    for table in ("labels", "failures", "predictions"):
+        if any(True for _ in storage.names_in(storage.join(output, table))):
+            raise OutputError(f"{output!r} already holds {table!r} that this FAL did not begin; use another --output")
+
+
+def read_part(output: str, part_index: int) -> list[dict[str, Any]]:
+    """Read the manifest rows of one part."""
+    source = pa.BufferReader(storage.read_bytes(manifest_uri(output)))
+    rows: list[dict[str, Any]] = pq.ParquetFile(source).read_row_group(part_index).to_pylist()
+    return rows
+
+
+def manifest_id(manifest: pa.Table, fingerprints: Sequence[str]) -> str:
+    """Hash what names the videos and what tells that one has changed."""
+    ids, uris = manifest["video_id"].to_pylist(), manifest["uri"].to_pylist()
+    return content_id([[i, u, f] for i, u, f in zip(ids, uris, fingerprints, strict=True)])
+
+
+def finished_parts(output: str) -> dict[int, PartCounts]:
+    """Return the counts of every part whose files are complete."""
+    folder = storage.join(output, "_fal", "done")
+    done: dict[int, PartCounts] = {}
+    for name in storage.names_in(folder):
+        if name.startswith("part-") and name.endswith(".json"):
+            counts = json.loads(storage.read_bytes(storage.join(folder, name)))
+            done[int(name[5:-5])] = PartCounts(**counts)
+    return done
+
+
+def mark_finished(output: str, part_index: int, counts: PartCounts) -> None:
+    """Say that a part's files are complete. Called after all of them are written."""
+    storage.write_bytes(_marker_uri(output, part_index), json.dumps(asdict(counts)).encode())

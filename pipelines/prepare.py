@@ -1,0 +1,138 @@
+"""From manifest rows to batches of clips: open, hash, decode in a child process, gather. A failure becomes a record."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from fal_model.errors import FailureKind, VideoError
+from fal_model.spec import ClipSpec
+from pipelines import pixels, storage
+from pipelines.clip_batches import BatchMeta, ClipArrays, ClipMeta, Failure, VideoMeta
+from pipelines.clips import Clip
+from pipelines.isolation import IsolatedPreparer
+from pipelines.limits import DecodeLimits
+
+THUMBNAIL_QUALITY = 70
+
+
+class BatchPreparer:
+    """Prepare clips of many videos with one decoder process.
+
+    Args:
+        spec: Input contract of the model.
+        limits: What a video may cost.
+        batch_clips: Clips per batch.
+        attempts: How often a video whose decoder crashed or timed out is tried in all.
+    """
+
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits, batch_clips: int, attempts: int = 2) -> None:
+        self.spec = spec
+        self.limits = limits
+        self.batch_clips = batch_clips
+        self.attempts = attempts
+        self._decoder = IsolatedPreparer(spec, limits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoder process."""
+        self._decoder.close()
+
+    def batches(
+        self, rows: Sequence[Mapping[str, Any]], thumbnail_ids: frozenset[str] = frozenset()
+    ) -> Iterator[tuple[BatchMeta, ClipArrays, bool]]:
+        """Yield the batches of these videos in order, the last one marked (and possibly without clips).
+
+        Every video is reported exactly once over all batches: among ``meta.videos`` or among ``meta.failures``.
+        Clips of a video that failed half-way are reported too; whoever merges drops them.
+        """
+        meta, clips, start = BatchMeta(), list[Clip](), time.monotonic()
+        for row in rows:
+            for item in self._video(row):
+                if isinstance(item, Clip):
+                    clips.append(item)
+                    meta.clips.append(_clip_meta(row["video_id"], item))
+                    if item.index == 0 and row["video_id"] in thumbnail_ids:
+                        meta.thumbnails[row["video_id"]] = _thumbnail(item)
+                elif isinstance(item, VideoMeta):
+                    meta.videos.append(item)
+                else:
+                    meta.failures.append(item)
+                if len(clips) == self.batch_clips:
+                    meta.busy_s = time.monotonic() - start
+                    yield meta, ClipArrays.from_clips(clips, self.spec), False
+                    meta, clips, start = BatchMeta(), [], time.monotonic()
+        meta.busy_s = time.monotonic() - start
+        yield meta, ClipArrays.from_clips(clips, self.spec), True
+
+    def _video(self, row: Mapping[str, Any]) -> Iterator[Clip | VideoMeta | Failure]:
+        attempt, num_sent = 0, 0
+        while True:
+            attempt += 1
+            try:
+                for item in self._one_pass(row):
+                    # A second attempt goes on where the first one broke off: the same file gives the same clips.
+                    if not isinstance(item, Clip) or item.index >= num_sent:
+                        yield item
+                        num_sent += isinstance(item, Clip)
+            except VideoError as error:
+                is_retried = error.kind in {FailureKind.DECODER_CRASH, FailureKind.STORAGE_ERROR}
+                if is_retried and attempt < self.attempts:
+                    continue
+                yield Failure(
+                    video_id=row["video_id"],
+                    uri=row["uri"],
+                    stage=error.stage,
+                    kind=error.kind.value,
+                    message=error.message,
+                    attempts=attempt,
+                )
+            return
+
+    def _one_pass(self, row: Mapping[str, Any]) -> Iterator[Clip | VideoMeta]:
+        with storage.open_video(row["uri"], self.limits.max_bytes) as source:
+            digest = storage.sha256_of(source)
+            if row.get("sha256") not in {None, digest}:
+                message = f"the manifest says sha256 {row['sha256']}, the file has {digest}"
+                raise VideoError(FailureKind.CORRUPT, message, "open")
+            info, clips = self._decoder.prepare(source)
+            num_clips = 0
+            for clip in clips:
+                num_clips += 1
+                yield clip
+            if num_clips == 0:
+                raise VideoError(FailureKind.NO_FRAMES, "no frame could be decoded")
+        yield VideoMeta(
+            video_id=row["video_id"],
+            uri=row["uri"],
+            sha256=digest,
+            duration_s=info.duration_s,
+            num_clips=num_clips,
+        )
+
+
+def _clip_meta(video_id: str, clip: Clip) -> ClipMeta:
+    return ClipMeta(
+        video_id=video_id,
+        clip_index=clip.index,
+        start_s=clip.start_s,
+        end_s=clip.end_s,
+        covered_s=clip.covered_s,
+        num_substituted=clip.num_substituted,
+        frame_times_s=list(clip.frame_times_s),
+    )
+
+
+def _thumbnail(clip: Clip) -> str:
+    """Put every second frame side by side as one small JPEG, in base64 for JSON."""
+    strip = np.concatenate(list(clip.frames_THWC[::2]), axis=1)
+    return base64.b64encode(pixels.encode_jpeg(strip, THUMBNAIL_QUALITY)).decode("ascii")
