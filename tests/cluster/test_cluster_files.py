@@ -65,11 +65,11 @@ def values(data: object, name: str) -> list[Any]:
 
 
 @functools.cache
-def help_of(script: str) -> str:
+def output_of(*command: str) -> str:
+    """Run a job script of the tree and return what it prints; the test fails if it fails."""
     env = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
-    command = [sys.executable, script, "--help"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{script} --help failed:\n{done.stderr}"
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
@@ -140,14 +140,21 @@ def test_a_job_runs_a_script_of_the_tree(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda p: p.name)
-def test_a_job_accepts_every_argument_of_its_entrypoint(path: Path) -> None:
+def test_a_job_accepts_every_flag_of_its_entrypoint(path: Path) -> None:
     _, script, *arguments = shlex.split(load(path)["spec"]["entrypoint"])
-    used = {a.partition("=")[0] for a in arguments if a.startswith("--")}
-    used |= {a.partition("=")[0] for a in arguments if re.match(r"[a-z_]+(\.[a-z_]+)+=", a)}
-    assert used
-    text = help_of(script)
-    unknown = {name for name in used if not re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", text)}
+    flags = {a.partition("=")[0] for a in arguments if a.startswith("--")}
+    assert flags
+    text = output_of(script, "--help")
+    unknown = {flag for flag in flags if not re.search(rf"(?<![\w-]){flag}(?![\w-])", text)}
     assert not unknown, f"{script} --help does not name {sorted(unknown)}, used in {path.name}"
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda p: p.name)
+def test_a_job_accepts_the_settings_of_its_entrypoint(path: Path) -> None:
+    _, script, *arguments = shlex.split(load(path)["spec"]["entrypoint"])
+    configs = [word for flag, value in itertools.pairwise(arguments) if flag == "--config" for word in (flag, value)]
+    overrides = [a for a in arguments if re.match(r"[a-z_]+\.[a-z_]+=", a)]
+    assert yaml.safe_load(output_of(script, "--print-config", *configs, *overrides))
 
 
 def test_jobs_name_configs_of_the_tree() -> None:
