@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,36 +16,42 @@ MAX_NEWTON_STEPS = 50
 RIDGE = 1e-3
 MIN_SLOPE, MAX_SLOPE = 0.05, 20.0
 MAX_BIAS = 10.0
+SMALLEST_STEP = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Calibration:
-    """Logits become ``logits / temperature + bias`` before they become scores. The default changes nothing.
+class Scaling:
+    """One scale and shift: logits become ``logits / temperature + bias``. The default changes nothing.
 
     Attributes:
-        temperature: Divides the clip's logits.
-        bias: Added to the clip's logits.
-        frame_temperature: Divides the frames' logits.
-        frame_bias: Added to the frames' logits.
+        temperature: Divides logits.
+        bias: Added to logits.
     """
 
     temperature: Annotated[float, Range(ge=0.01, le=100)] = 1.0
     bias: Annotated[float, Range(ge=-20, le=20)] = 0.0
-    frame_temperature: Annotated[float, Range(ge=0.01, le=100)] = 1.0
-    frame_bias: Annotated[float, Range(ge=-20, le=20)] = 0.0
 
     def __post_init__(self) -> None:
         problems = range_problems(self)
         if problems:
             raise ConfigError([f"calibration.{p}" for p in problems])
 
-    def apply(self, logits: Floats) -> Floats:
-        """Calibrate clip logits, any shape."""
+    def apply(self, logits: Floats) -> npt.NDArray[np.float64]:
+        """Calibrate logits of any shape."""
         return np.asarray(logits, dtype=np.float64) / self.temperature + self.bias
 
-    def apply_frames(self, frame_logits: Floats) -> Floats:
-        """Calibrate frame logits, any shape."""
-        return np.asarray(frame_logits, dtype=np.float64) / self.frame_temperature + self.frame_bias
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """How the logits of a model become calibrated scores; stored with the model.
+
+    Attributes:
+        clip: For the clip's logits.
+        frame: For the frames' logits.
+    """
+
+    clip: Scaling = field(default_factory=Scaling)
+    frame: Scaling = field(default_factory=Scaling)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the inverse of :meth:`from_dict`."""
@@ -58,46 +64,31 @@ class Calibration:
         Raises:
             ConfigError: an unknown or missing field, or a value out of range.
         """
-        known = {f.name for f in fields(cls)}
-        problems = [f"calibration.{k}: unknown field" for k in sorted(set(data) - known)]
-        problems += [f"calibration.{k}: missing" for k in sorted(known - set(data))]
+        problems = _field_problems(data, cls, "calibration")
+        for name in ("clip", "frame"):
+            if name in data and not isinstance(data[name], dict):
+                problems.append(f"calibration.{name}: got {data[name]!r}, must be a mapping")
+            elif name in data:
+                problems += _field_problems(data[name], Scaling, f"calibration.{name}")
         if problems:
             raise ConfigError(problems)
-        return cls(**data)
+        return cls(clip=Scaling(**data["clip"]), frame=Scaling(**data["frame"]))
 
 
-def fit_calibration(
-    logits: Floats,
-    labels: Floats,
-    weights: Floats,
-    frame_logits: Floats | None = None,
-    frame_labels: Floats | None = None,
-    frame_weights: Floats | None = None,
-) -> Calibration:
+def fit_scaling(logits: Floats, labels: Floats, weights: Floats) -> Scaling:
     """Fit temperature and bias on held-out clips by the loss the logits were trained with.
 
     Args:
-        logits: Clip logits, any shape.
+        logits: Conditional logits, any shape.
         labels: 1 where the class holds, else 0; same shape.
         weights: 1 where the class counts (see ``postprocess.counted``), else 0; same shape.
-        frame_logits: Frame logits; None keeps frames as they are.
-        frame_labels: As ``labels``, for frames.
-        frame_weights: As ``weights``, for frames.
+
+    Returns:
+        The best scaling; one that changes nothing when all labels are the same.
 
     Raises:
-        ValueError: shapes differ, or frame arguments are given in part.
+        ValueError: the shapes differ.
     """
-    temperature, bias = _fit(logits, labels, weights)
-    frame_temperature, frame_bias = 1.0, 0.0
-    if frame_logits is not None:
-        if frame_labels is None or frame_weights is None:
-            raise ValueError("frame_labels and frame_weights: got None, must be given with frame_logits")
-        frame_temperature, frame_bias = _fit(frame_logits, frame_labels, frame_weights)
-    return Calibration(temperature=temperature, bias=bias, frame_temperature=frame_temperature, frame_bias=frame_bias)
-
-
-def _fit(logits: Floats, labels: Floats, weights: Floats) -> tuple[float, float]:
-    """Minimise the binary cross-entropy over (slope, bias) by Newton's method; it is convex in both."""
     if not logits.shape == labels.shape == weights.shape:
         raise ValueError(
             f"labels and weights: got shapes {labels.shape} and {weights.shape}, must be {logits.shape} as logits"
@@ -107,22 +98,32 @@ def _fit(logits: Floats, labels: Floats, weights: Floats) -> tuple[float, float]
     y = labels.ravel()[keep].astype(np.float64)
     w = weights.ravel()[keep].astype(np.float64)
     if not y.any() or y.all():
-        return 1.0, 0.0
+        return Scaling()
+    slope, bias = _minimise(z, y, w)
+    slope = float(np.clip(slope, MIN_SLOPE, MAX_SLOPE))
+    return Scaling(temperature=1 / slope, bias=float(np.clip(bias, -MAX_BIAS, MAX_BIAS)))
+
+
+def _field_problems(data: dict[str, Any], cls: type[Calibration | Scaling], where: str) -> list[str]:
+    known = {f.name for f in fields(cls)}
+    problems = [f"{where}.{k}: unknown field" for k in sorted(set(data) - known)]
+    return problems + [f"{where}.{k}: missing" for k in sorted(known - set(data))]
+
+
+def _minimise(z: Floats, y: Floats, w: Floats) -> tuple[float, float]:
+    """Minimise the binary cross-entropy over (slope, bias) by damped Newton steps; it is convex in both."""
     theta = np.array([1.0, 0.0])
     loss = _loss(theta, z, y, w)
     for _ in range(MAX_NEWTON_STEPS):
         step = _newton_step(theta, z, y, w)
-        while np.abs(step).max() > 1e-12:  # noqa: PLR2004 - far below what a score shows
-            new_loss = _loss(theta - step, z, y, w)
-            if new_loss <= loss:
-                break
+        new_loss = _loss(theta - step, z, y, w)
+        while new_loss > loss and np.abs(step).max() > SMALLEST_STEP:
             step = step / 2
-        theta = theta - step
-        if loss - new_loss < 1e-10 * w.sum():
+            new_loss = _loss(theta - step, z, y, w)
+        if new_loss >= loss:
             break
-        loss = new_loss
-    slope = float(np.clip(theta[0], MIN_SLOPE, MAX_SLOPE))
-    return 1 / slope, float(np.clip(theta[1], -MAX_BIAS, MAX_BIAS))
+        theta, loss = theta - step, new_loss
+    return float(theta[0]), float(theta[1])
 
 
 def _newton_step(theta: Floats, z: Floats, y: Floats, w: Floats) -> Floats:

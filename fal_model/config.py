@@ -1,4 +1,4 @@
-"""What a model is made of: one checked dataclass, readable without torch."""
+"""What a model is made of and how it is trained: checked dataclasses, readable without torch."""
 
 from __future__ import annotations
 
@@ -86,6 +86,74 @@ class ModelConfig:
         if problems:
             raise ConfigError(problems)
         return cls(**(data | {"clip": ClipSpec.from_dict(data["clip"]), "stage_depths": tuple(data["stage_depths"])}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """Weights of the losses; 0 leaves one out.
+
+    Attributes:
+        hierarchy_weight: Conditional binary cross-entropy over all classes of the tree; makes scores probabilities.
+        leaf_weight: Cross-entropy among the leaves; ranks them.
+        frame_weight: Conditional binary cross-entropy of each frame; says when.
+        label_smoothing: Share of the leaf target that is spread over all leaves.
+    """
+
+    hierarchy_weight: Annotated[float, Range(ge=0, le=100)] = 1.0
+    leaf_weight: Annotated[float, Range(ge=0, le=100)] = 1.0
+    frame_weight: Annotated[float, Range(ge=0, le=100)] = 0.5
+    label_smoothing: Annotated[float, Range(ge=0, lt=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        problems = range_problems(self)
+        if not problems and self.hierarchy_weight + self.leaf_weight + self.frame_weight <= 0:
+            problems.append("hierarchy_weight, leaf_weight and frame_weight: all are 0, one must be greater")
+        if problems:
+            raise ConfigError([f"train.loss.{p}" for p in problems])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How weights are learned: AdamW, linear warm-up, cosine decay.
+
+    Attributes:
+        learning_rate: Highest learning rate.
+        min_lr_share: Share of it that is left at the last step.
+        warmup_steps: Steps of linear rise at the start.
+        total_steps: Steps of the whole schedule; it stays at its end beyond them.
+        weight_decay: AdamW's decay of weight matrices; biases, norms and positions are left alone.
+        beta1: AdamW's memory of the gradient.
+        beta2: AdamW's memory of its square.
+        grad_clip: Longest gradient over all weights; 0 does not clip.
+        micro_batch: Clips per forward pass; a larger batch is accumulated. 0 takes every batch whole.
+        is_bf16: Compute in bfloat16 where that is safe; weights stay float32.
+        ema_decay: Share kept per step by the moving average of the weights that is evaluated and stored; 0 has none.
+        max_bad_steps: Steps in a row whose gradient may be infinite or NaN; they are skipped.
+        seed: Of first weights, order of data and dropout.
+        loss: Weights of the losses.
+    """
+
+    learning_rate: Annotated[float, Range(gt=0, le=1)] = 1e-4
+    min_lr_share: Annotated[float, Range(ge=0, le=1)] = 0.01
+    warmup_steps: Annotated[int, Range(ge=0)] = 100
+    total_steps: Annotated[int, Range(ge=1)] = 1000
+    weight_decay: Annotated[float, Range(ge=0, le=1)] = 0.05
+    beta1: Annotated[float, Range(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Range(ge=0, lt=1)] = 0.98
+    grad_clip: Annotated[float, Range(ge=0)] = 1.0
+    micro_batch: Annotated[int, Range(ge=0)] = 0
+    is_bf16: bool = False
+    ema_decay: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    max_bad_steps: Annotated[int, Range(ge=0, le=10_000)] = 10
+    seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        problems = range_problems(self)
+        if not problems and self.warmup_steps > self.total_steps:
+            problems.append(f"warmup_steps: got {self.warmup_steps}, must be at most total_steps ({self.total_steps})")
+        if problems:
+            raise ConfigError([f"train.{p}" for p in problems])
 
 
 def _is_depth(value: object) -> bool:

@@ -100,9 +100,10 @@ class FALModel(nn.Module):
     @property
     def model_id(self) -> str:
         """Content hash of weights, sizes, taxonomy and calibration, 16 hex digits. Reads all weights: keep it."""
-        return self._meta().model_id
+        return self.meta().model_id
 
-    def _meta(self) -> ModelMeta:
+    def meta(self) -> ModelMeta:
+        """Return everything about the model but its weights, of which it gives the hash. Reads all weights."""
         return ModelMeta(self.config, self.taxonomy, self.calibration, weights_id(self.state_dict()))
 
     @classmethod
@@ -124,7 +125,7 @@ class FALModel(nn.Module):
         Raises:
             OutputError: the directory cannot be written.
         """
-        write_model(directory, self._meta(), self.state_dict())
+        write_model(directory, self.meta(), self.state_dict())
 
     @classmethod
     def from_pretrained(

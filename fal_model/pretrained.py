@@ -32,6 +32,8 @@ CALIBRATION_FILE = "calibration.json"
 WEIGHTS_FILE = "model.safetensors"
 MODEL_FILES = (CONFIG_FILE, TAXONOMY_FILE, CALIBRATION_FILE, WEIGHTS_FILE)
 
+Writer = Callable[[Path], None]
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -82,19 +84,21 @@ def write_model(directory: str | Path, meta: ModelMeta, state: Mapping[str, Tens
     Raises:
         OutputError: the directory cannot be written.
     """
+    write_directory(directory, model_writers(meta, state))
+
+
+def model_writers(meta: ModelMeta, state: Mapping[str, Tensor]) -> dict[str, Writer]:
+    """Return what writes each file of a model, for :func:`write_directory`."""
     from safetensors.torch import save_file
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     header = {"format_version": FORMAT_VERSION, "model_id": meta.model_id, "weights_id": meta.weights_id}
-    write_directory(
-        directory,
-        {
-            WEIGHTS_FILE: lambda path: save_file(weights, path, metadata={"format": "pt"}),
-            TAXONOMY_FILE: lambda path: write_json(path, meta.taxonomy.to_dict()),
-            CALIBRATION_FILE: lambda path: write_json(path, meta.calibration.to_dict()),
-            CONFIG_FILE: lambda path: write_json(path, header | {"model": meta.config.to_dict()}),
-        },
-    )
+    return {
+        WEIGHTS_FILE: lambda path: save_file(weights, path, metadata={"format": "pt"}),
+        TAXONOMY_FILE: lambda path: write_json(path, meta.taxonomy.to_dict()),
+        CALIBRATION_FILE: lambda path: write_json(path, meta.calibration.to_dict()),
+        CONFIG_FILE: lambda path: write_json(path, header | {"model": meta.config.to_dict()}),
+    }
 
 
 def read_meta(directory: str | Path) -> ModelMeta:
@@ -210,7 +214,7 @@ def locate(
     return Path(folder)
 
 
-def write_directory(directory: str | Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
+def write_directory(directory: str | Path, writers: Mapping[str, Writer]) -> None:
     """Write several files as one: all are complete on disk before the first gets its name.
 
     Args:

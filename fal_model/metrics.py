@@ -1,0 +1,194 @@
+"""How good labels are. Numpy only; every function takes plain arrays and returns plain numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fal_model.taxonomy import Taxonomy
+
+Floats = npt.NDArray[np.floating]
+Rows = npt.NDArray[np.intp]
+TEMPORAL_IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+
+
+class TimedLabel(NamedTuple):
+    """A class during ``[start_s, end_s)`` of a video; the score of a true one is not looked at."""
+
+    video_id: str
+    class_index: int
+    start_s: float
+    end_s: float
+    score: float = 1.0
+
+
+def top_k_accuracy(scores_NL: Floats, labels_NL: Floats, k: int) -> float:
+    """Return the share of rows where one of the k best-scored classes is true; rows without a true class are left out.
+
+    Args:
+        scores_NL: Scores of N rows over L classes (for top-1 as published: the leaves).
+        labels_NL: 1 where the class holds, else 0.
+        k: How many guesses count, ≥ 1.
+
+    Returns:
+        From 0 to 1; NaN when no row has a true class.
+    """
+    labelled = labels_NL.any(axis=1)
+    if not labelled.any():
+        return float("nan")
+    best_Nk = np.argsort(-scores_NL[labelled], axis=1, kind="stable")[:, :k]
+    hits_N = np.take_along_axis(labels_NL[labelled] > 0, best_Nk, axis=1).any(axis=1)
+    return float(hits_N.mean())
+
+
+def average_precision(scores_N: Floats, labels_N: Floats) -> float:
+    """Return the area under precision over recall, without interpolation; rows of equal score count as one step.
+
+    Returns:
+        From 0 to 1; NaN when nothing is true.
+    """
+    num_true = float(labels_N.sum())
+    if num_true == 0:
+        return float("nan")
+    order_N = np.argsort(-scores_N, kind="stable")
+    hits_N = np.cumsum(labels_N[order_N])
+    last_of_tie_N = np.append(np.diff(scores_N[order_N]) != 0, np.array(True))
+    hits, seen = hits_N[last_of_tie_N], np.flatnonzero(last_of_tie_N) + 1
+    return float((np.diff(np.concatenate(([0.0], hits))) * hits / seen).sum() / num_true)
+
+
+def mean_average_precision(scores_NK: Floats, labels_NK: Floats) -> float:
+    """Return the mean average precision over the classes that are true at least once; NaN when none is."""
+    values = [average_precision(scores_NK[:, k], labels_NK[:, k]) for k in np.flatnonzero(labels_NK.any(axis=0))]
+    return float(np.mean(values)) if values else float("nan")
+
+
+class F1(NamedTuple):
+    """F1 over all decisions (micro), and as the mean over classes that are true or predicted (macro)."""
+
+    micro: float
+    macro: float
+
+
+def f1(scores_NK: Floats, labels_NK: Floats, threshold: float = 0.5) -> F1:
+    """Compare thresholded scores with labels.
+
+    Returns:
+        From 0 to 1; NaN when nothing is true and nothing predicted.
+    """
+    said, true = scores_NK >= threshold, labels_NK > 0
+    hits_K = (said & true).sum(axis=0)
+    size_K = said.sum(axis=0) + true.sum(axis=0)
+    if not size_K.any():
+        return F1(float("nan"), float("nan"))
+    used = size_K > 0
+    return F1(float(2 * hits_K.sum() / size_K.sum()), float((2 * hits_K[used] / size_K[used]).mean()))
+
+
+def f1_per_level(scores_NK: Floats, labels_NK: Floats, taxonomy: Taxonomy, threshold: float = 0.5) -> list[F1]:
+    """Return :func:`f1` of the classes of each level, level 0 first."""
+    levels = np.array(taxonomy.levels)
+    return [
+        f1(scores_NK[:, levels == level], labels_NK[:, levels == level], threshold)
+        for level in range(int(levels.max()) + 1)
+    ]
+
+
+def expected_calibration_error(scores_N: Floats, hits_N: Floats, num_bins: int = 15) -> float:
+    """Return the mean gap between score and truth over equally wide score bins, weighted by their rows.
+
+    Args:
+        scores_N: Scores, 0 to 1: usually the top score of each row.
+        hits_N: 1 where the scored class holds, else 0.
+        num_bins: Bins over [0, 1].
+
+    Returns:
+        From 0 to 1; NaN without rows.
+    """
+    if scores_N.size == 0:
+        return float("nan")
+    bin_N = np.minimum((scores_N * num_bins).astype(int), num_bins - 1)
+    gap = np.zeros(num_bins)
+    np.add.at(gap, bin_N, scores_N.astype(np.float64) - hits_N)
+    return float(np.abs(gap).sum() / scores_N.size)
+
+
+def confusion_pairs(predicted: Sequence[int], labels_NL: Floats, max_pairs: int = 20) -> list[tuple[int, int, int]]:
+    """List what is taken for what: (true class, predicted class, rows), most frequent first.
+
+    A row counts when its prediction is not true; it counts once for each of its true classes.
+    """
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    for row, guess in enumerate(predicted):
+        if labels_NL[row, guess] <= 0:
+            for true in np.flatnonzero(labels_NL[row] > 0):
+                counts[int(true), int(guess)] += 1
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(true, guess, rows) for (true, guess), rows in ordered[:max_pairs]]
+
+
+def segment_map(
+    truth: Sequence[TimedLabel], found: Sequence[TimedLabel], ious: Sequence[float] = TEMPORAL_IOUS
+) -> dict[float, float]:
+    """Return the mean average precision of segments at each temporal IoU, as ActivityNet counts it.
+
+    Segments are matched per video and class, best score first, each true one once. Classes that are never true
+    are left out; precision is interpolated.
+
+    Returns:
+        IoU to mAP, 0 to 1; NaN when nothing is true.
+    """
+    true_by_class, found_by_class = _by_class(truth), _by_class(found)
+    classes = sorted(true_by_class)
+    return {
+        iou: float(np.mean([_segment_ap(true_by_class[c], found_by_class.get(c, []), iou) for c in classes]))
+        if classes
+        else float("nan")
+        for iou in ious
+    }
+
+
+def temporal_iou(a: TimedLabel, b: TimedLabel) -> float:
+    """Return the shared time over the joint time of two segments, 0 to 1."""
+    shared_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
+    joint_s = (a.end_s - a.start_s) + (b.end_s - b.start_s) - shared_s
+    return shared_s / joint_s if shared_s > 0 else 0.0
+
+
+def _by_class(labels: Sequence[TimedLabel]) -> Mapping[int, list[TimedLabel]]:
+    groups: dict[int, list[TimedLabel]] = defaultdict(list)
+    for label in labels:
+        groups[label.class_index].append(label)
+    return groups
+
+
+def _segment_ap(truth: Sequence[TimedLabel], found: Sequence[TimedLabel], iou: float) -> float:
+    hits = _match(truth, found, iou)
+    if not hits:
+        return 0.0
+    true_positives = np.cumsum(hits)
+    recall = true_positives / len(truth)
+    precision = true_positives / np.arange(1, len(hits) + 1)
+    # Interpolation: the best precision at this recall or any higher.
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((np.diff(np.concatenate(([0.0], recall))) * best).sum())
+
+
+def _match(truth: Sequence[TimedLabel], found: Sequence[TimedLabel], iou: float) -> list[bool]:
+    """Tell for each found segment, best first, whether it meets a true one that no better segment met."""
+    taken: set[int] = set()
+    by_video: dict[str, list[int]] = defaultdict(list)
+    for i, label in enumerate(truth):
+        by_video[label.video_id].append(i)
+    hits: list[bool] = []
+    for guess in sorted(found, key=lambda s: (-s.score, s.video_id, s.start_s)):
+        free = [(temporal_iou(guess, truth[i]), -i) for i in by_video[guess.video_id] if i not in taken]
+        overlap, negative = max(free, default=(0.0, 0))
+        hits.append(overlap >= iou)
+        if hits[-1]:
+            taken.add(-negative)
+    return hits

@@ -1,0 +1,269 @@
+"""Training: optimizer, schedule, one step, and evaluation over any iterable. Knows no Ray and no storage."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fal_model import metrics, postprocess
+from fal_model.batch import ClipBatch, ModelOutput, Targets
+from fal_model.calibration import Calibration, fit_scaling
+from fal_model.config import TrainConfig
+from fal_model.errors import FalError
+from fal_model.hierarchy import Hierarchy
+from fal_model.losses import LossTerms, compute_losses
+from fal_model.model import FALModel
+
+POSITION_NAMES = ("space_PD", "space_MD", "time_TD", "no_flow_D")
+Batches = Iterable[tuple[ClipBatch, Targets]]
+
+
+class StepMetrics(NamedTuple):
+    """What one step did.
+
+    Attributes:
+        loss: Weighted sum of the losses.
+        hierarchy_loss: Over all classes of the tree.
+        leaf_loss: Among leaves.
+        frame_loss: Over frames.
+        grad_norm: Length of the gradient before clipping.
+        learning_rate: Of this step.
+        is_skipped: The gradient was infinite or NaN; weights did not change.
+    """
+
+    loss: float
+    hierarchy_loss: float
+    leaf_loss: float
+    frame_loss: float
+    grad_norm: float
+    learning_rate: float
+    is_skipped: bool
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything that a step changes.
+
+    Attributes:
+        model: The model.
+        config: How it is trained.
+        optimizer: AdamW over the model's parameters.
+        hierarchy: The label tree on the model's device.
+        step: Steps done, skipped ones included.
+        bad_steps: Steps skipped in a row until now.
+        average: Moving average of the weights by name; empty when ``config.ema_decay`` is 0.
+    """
+
+    model: FALModel
+    config: TrainConfig
+    optimizer: torch.optim.AdamW
+    hierarchy: Hierarchy
+    step: int = 0
+    bad_steps: int = 0
+    average: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, model: FALModel, config: TrainConfig) -> TrainState:
+        """Start training a model that lies on its final device."""
+        average = {n: p.detach().clone() for n, p in model.named_parameters()} if config.ema_decay else {}
+        hierarchy = Hierarchy.of(model.taxonomy, next(model.parameters()).device)
+        return cls(model, config, make_optimizer(model, config), hierarchy, average=average)
+
+    def averaged_model(self) -> FALModel:
+        """Return the model to evaluate and to store: with averaged weights where there are any."""
+        if not self.average:
+            return self.model
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.average)
+        return model
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """Make AdamW with two groups: weight matrices decay; biases, norms and positions do not."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.ndim > 1 and not name.endswith(POSITION_NAMES)
+        (decayed if is_matrix else kept).append(parameter)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+
+
+def learning_rate_at(step: int, config: TrainConfig) -> float:
+    """Return the learning rate of a step, counted from 0: linear warm-up, then half a cosine, then constant."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.total_steps - config.warmup_steps)
+    cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
+    return config.learning_rate * (config.min_lr_share + (1 - config.min_lr_share) * cosine)
+
+
+def train_step(
+    state: TrainState, batch: ClipBatch, targets: Targets, module: Callable[..., ModelOutput] | None = None
+) -> StepMetrics:
+    """Learn from one batch.
+
+    Args:
+        state: Changed in place.
+        batch: Clips on the model's device.
+        targets: Of the same clips, same device.
+        module: What to call instead of ``state.model``: the same model wrapped for several workers, or compiled.
+
+    Returns:
+        Losses before the step. A step whose gradient is not finite is skipped and says so.
+
+    Raises:
+        FalError: more than ``config.max_bad_steps`` steps in a row were skipped.
+    """
+    config = state.config
+    run = module or state.model
+    state.model.train()
+    if state.model.config.dropout:
+        # A resumed run drops the same values as an undisturbed one.
+        torch.manual_seed(config.seed * 1_000_003 + state.step)
+    learning_rate = learning_rate_at(state.step, config)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    terms = _accumulate(state, run, batch, targets)
+    grad_norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip or math.inf)
+    # One transfer for all numbers. The norm decides, not the loss: it is the same on every worker.
+    total, node, leaf, frame, norm = torch.stack([*terms, grad_norm.detach()]).tolist()
+    is_skipped = not math.isfinite(norm)
+    if not is_skipped:
+        state.optimizer.step()
+        _update_average(state)
+    state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    state.bad_steps = state.bad_steps + 1 if is_skipped else 0
+    if state.bad_steps > config.max_bad_steps:
+        raise FalError(
+            f"training: the gradient was not finite for {state.bad_steps} steps in a row, up to step {state.step}; "
+            f"allowed are {config.max_bad_steps}; check the data, or lower the learning rate ({config.learning_rate:g})"
+        )
+    return StepMetrics(total, node, leaf, frame, norm, learning_rate, is_skipped)
+
+
+def _accumulate(state: TrainState, run: Callable[..., ModelOutput], batch: ClipBatch, targets: Targets) -> list[Tensor]:
+    """Add up gradients over micro-batches; return the mean loss terms."""
+    size = state.config.micro_batch or len(batch)
+    device = batch.frames_BTCHW.device.type
+    totals = [torch.zeros((), device=batch.frames_BTCHW.device) for _ in LossTerms._fields]
+    for start in range(0, len(batch), size):
+        stop = min(start + size, len(batch))
+        part, truth = batch.slice(start, stop), targets.slice(start, stop)
+        with _synchronised(run, is_last=stop == len(batch)):
+            with torch.autocast(device, torch.bfloat16, enabled=state.config.is_bf16):
+                output = run(part.frames_BTCHW, part.flow_BTCHW, part.flow_valid_BT)
+            terms = compute_losses(output, truth, state.hierarchy, state.config.loss)
+            share = (stop - start) / len(batch)
+            torch.autograd.backward(terms.total * share)
+        totals = [total + term.detach() * share for total, term in zip(totals, terms, strict=True)]
+    return totals
+
+
+def _synchronised(run: object, *, is_last: bool) -> AbstractContextManager[None]:
+    """Let workers exchange gradients only once per step, after the last micro-batch."""
+    if isinstance(run, DistributedDataParallel) and not is_last:
+        context: AbstractContextManager[None] = run.no_sync()
+        return context
+    return nullcontext()
+
+
+@torch.no_grad()
+def _update_average(state: TrainState) -> None:
+    """Move the averaged weights; young averages move faster, so that the first weights are forgotten."""
+    keep = min(state.config.ema_decay, (1 + state.step) / (10 + state.step))
+    for name, parameter in state.model.named_parameters():
+        if name in state.average:
+            state.average[name].lerp_(parameter, 1 - keep)
+
+
+class Collected(NamedTuple):
+    """Logits and truth of N clips whose labels are known, and of the F frames among them that are labelled."""
+
+    logits_NK: npt.NDArray[np.float32]
+    labels_NK: npt.NDArray[np.float32]
+    frame_logits_FK: npt.NDArray[np.float32]
+    frame_labels_FK: npt.NDArray[np.float32]
+
+
+@torch.no_grad()
+def collect(model: FALModel, batches: Batches) -> Collected:
+    """Run the model over labelled batches, in evaluation mode; the mode is put back afterwards.
+
+    Raises:
+        FalError: there is no clip with known labels.
+    """
+    was_training = model.training
+    model.eval()
+    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for batch, targets in batches:
+        output = model(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT)
+        known_B, known_BT = targets.label_known_B, targets.frame_known_BT
+        pairs = (output.logits_BK[known_B], targets.labels_BK[known_B])
+        frame_pairs = (output.frame_logits_BTK[known_BT], targets.frame_labels_BTK[known_BT])
+        rows.append((*pairs, *frame_pairs))
+    model.train(was_training)
+    if not sum(len(row[0]) for row in rows):
+        raise FalError("evaluation: got no clip with known labels, needs at least one")
+    return Collected(*(torch.cat(column).float().cpu().numpy() for column in zip(*rows, strict=True)))
+
+
+def calibrate(collected: Collected, model: FALModel) -> Calibration:
+    """Fit the calibration of a model on held-out clips; the caller stores it in ``model.calibration``."""
+    clip = fit_scaling(
+        collected.logits_NK, collected.labels_NK, postprocess.counted(collected.labels_NK, model.taxonomy)
+    )
+    frame = fit_scaling(
+        collected.frame_logits_FK,
+        collected.frame_labels_FK,
+        postprocess.counted(collected.frame_labels_FK, model.taxonomy),
+    )
+    return Calibration(clip=clip, frame=frame)
+
+
+def evaluation_metrics(collected: Collected, model: FALModel) -> dict[str, float]:
+    """Score collected logits by the model's calibration.
+
+    Returns:
+        ``top1``, ``top5``, ``map`` (over leaves), ``f1_micro`` and ``f1_macro`` of all classes, ``f1_level_N`` of
+        each level, ``ece`` of the top leaf, ``frame_map`` over leaves; a number that has no meaning is left out.
+    """
+    taxonomy, leaves = model.taxonomy, np.array(model.taxonomy.leaves)
+    scores_NK = postprocess.path_scores(collected.logits_NK, taxonomy, model.calibration.clip)
+    frame_FK = postprocess.path_scores(collected.frame_logits_FK, taxonomy, model.calibration.frame)
+    scores_NL, labels_NL = scores_NK[:, leaves], collected.labels_NK[:, leaves]
+    top_N = scores_NL.argmax(axis=1)
+    hits_N = labels_NL[np.arange(len(top_N)), top_N]
+    overall = metrics.f1(scores_NK, collected.labels_NK)
+    found = {
+        "top1": metrics.top_k_accuracy(scores_NL, labels_NL, 1),
+        "top5": metrics.top_k_accuracy(scores_NL, labels_NL, 5),
+        "map": metrics.mean_average_precision(scores_NL, labels_NL),
+        "f1_micro": overall.micro,
+        "f1_macro": overall.macro,
+        "ece": metrics.expected_calibration_error(scores_NL.max(axis=1), hits_N),
+        "frame_map": metrics.mean_average_precision(frame_FK[:, leaves], collected.frame_labels_FK[:, leaves]),
+    }
+    levels = metrics.f1_per_level(scores_NK, collected.labels_NK, taxonomy)
+    found |= {f"f1_level_{level}": value.micro for level, value in enumerate(levels)}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def evaluate(model: FALModel, batches: Batches) -> dict[str, float]:
+    """Measure a model on labelled batches on its device; see :func:`evaluation_metrics`.
+
+    Raises:
+        FalError: there is no clip with known labels.
+    """
+    return evaluation_metrics(collect(model, batches), model)
