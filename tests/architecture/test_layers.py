@@ -150,7 +150,7 @@ def test_job_scripts_can_be_started_by_name() -> None:
     for path in job_scripts():
         assert os.access(path, os.X_OK), f"{path.name} is not executable"
         first_line = path.read_text(encoding="utf-8").partition("\n")[0]
-        assert first_line == "#!/usr/bin/env python", path.name
+        assert first_line == "#!/usr/bin/env python3", path.name
 
 
 def test_files_stay_readable() -> None:
