@@ -1,0 +1,178 @@
+"""The one path from a file to what a model sees: shards, corpus labelling and HTTP all call :func:`prepare_clips`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from fal_model.errors import VideoError
+from fal_model.flow_codec import encode_flow
+from fal_model.spec import ClipSpec
+from pipelines import pixels, sampling
+from pipelines.limits import DecodeLimits
+from pipelines.optical_flow import MAX_GAP_STEPS, FlowEstimator
+from pipelines.video import Picture, VideoFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What is known about a video before its clips are taken.
+
+    Attributes:
+        duration_s: From the first presented frame to the end of the last one, seconds, by the packets' times.
+        width_px: Width of the upright picture.
+        height_px: Height of the upright picture.
+        rotation_deg: Clockwise turn that the container asked for and that was applied: 0, 90, 180 or 270.
+        codec: Name of the decoder.
+        container: Name of the demuxer.
+        mean_fps: Presented frames per second.
+        num_frames: Presented frames.
+        num_clips: Windows the video is cut into; clips of which nothing could be decoded are not delivered.
+    """
+
+    duration_s: float
+    width_px: int
+    height_px: int
+    rotation_deg: int
+    codec: str
+    container: str
+    mean_fps: float
+    num_frames: int
+    num_clips: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """One window of a video as the model sees it.
+
+    Attributes:
+        index: Number of the window in its video, from 0.
+        start_s: Start of the window, seconds from the first presented frame of the video.
+        end_s: End of the window, seconds, exclusive.
+        frame_times_s: Presentation time of each frame, same clock; rising, and repeated where the window has
+            fewer frames than asked for. The first may lie before ``start_s`` if that frame is still on screen.
+        frames_THWC: RGB, ``T x size_px x size_px x 3``.
+        flow_q_THWC: Bytes of ``fal_model.flow_codec``, ``T x flow_size_px x flow_size_px x 2``: right, down.
+        flow_valid_T: Where flow could be measured; elsewhere it is 0.
+        covered_s: Seconds of the window that were looked at: the strata whose frame was decoded.
+        num_substituted: Frames that had to be replaced by a neighbour because theirs is damaged.
+    """
+
+    index: int
+    start_s: float
+    end_s: float
+    frame_times_s: tuple[float, ...]
+    frames_THWC: npt.NDArray[np.uint8]
+    flow_q_THWC: npt.NDArray[np.int8]
+    flow_valid_T: npt.NDArray[np.bool_]
+    covered_s: float
+    num_substituted: int
+
+
+def prepare_clips(source: BinaryIO, spec: ClipSpec, limits: DecodeLimits) -> tuple[VideoInfo, Iterator[Clip]]:
+    """Read a video into clips, in this process.
+
+    Memory is bounded by one window. The first clip is made before this returns, so a video that gives nothing
+    fails here. Untrusted files belong into :class:`pipelines.isolation.IsolatedPreparer`, which runs this function
+    in a child process and enforces the limits on time and memory.
+
+    Args:
+        source: Readable, seekable; stays open until the clips are taken, and is never closed here.
+        spec: What a clip is.
+        limits: What the video may cost.
+
+    Returns:
+        Facts about the video, and its clips in order.
+
+    Raises:
+        VideoError: the video cannot be used; also while the clips are taken.
+    """
+    video = VideoFile(source, limits)
+    try:
+        clips = _clips(video, spec)
+        first = next(clips, None)
+        if first is None:
+            raise video.no_pictures_error()  # noqa: TRY301 - the handler below closes the file
+        height_px, width_px = video.size_px
+        info = VideoInfo(
+            duration_s=video.table.duration_s,
+            width_px=width_px,
+            height_px=height_px,
+            rotation_deg=video.rotation_deg,
+            codec=video.codec,
+            container=video.container,
+            mean_fps=len(video.table) / video.table.duration_s,
+            num_frames=len(video.table),
+            num_clips=len(sampling.cut_windows(video.table.duration_s, spec.window_s)),
+        )
+    except BaseException:
+        video.close()
+        raise
+    return info, _closing(video, first, clips)
+
+
+def _closing(video: VideoFile, first: Clip, rest: Iterator[Clip]) -> Iterator[Clip]:
+    with video:
+        yield first
+        yield from rest
+
+
+def _clips(video: VideoFile, spec: ClipSpec) -> Iterator[Clip]:
+    pixels.use_one_thread()
+    novelty = sampling.novelty_of(video.table)
+    flow = FlowEstimator(spec)
+    for index, window in enumerate(sampling.cut_windows(video.table.duration_s, spec.window_s)):
+        frames = sampling.choose_frames(video.table, novelty, window, spec.num_frames, spec.sampling)
+        neighbours = sampling.choose_neighbours(
+            video.table, frames, window, spec.flow_step_s, MAX_GAP_STEPS * spec.flow_step_s
+        )
+        wanted = {*frames, *(n for n in neighbours if n is not None)}
+        pictures = video.pictures(sorted(wanted), spec.size_px)
+        if any(frame in pictures for frame in frames):
+            yield _assemble(index, window, frames, neighbours, pictures, spec=spec, flow=flow)
+
+
+def _assemble(
+    index: int,
+    window: tuple[float, float],
+    frames: list[int],
+    neighbours: list[int | None],
+    pictures: dict[int, Picture],
+    *,
+    spec: ClipSpec,
+    flow: FlowEstimator,
+) -> Clip:
+    decoded = sorted(set(frames) & set(pictures))
+    shown = [pictures[min(decoded, key=lambda d: abs(d - frame))] for frame in frames]
+    edges_s = np.linspace(window[0], window[1], spec.num_frames + 1)
+    flow_q_THWC = np.zeros((spec.num_frames, spec.flow_size_px, spec.flow_size_px, 2), np.int8)
+    flow_valid_T = np.zeros(spec.num_frames, np.bool_)
+    covered_s, num_substituted = 0.0, 0
+    for t, (frame, neighbour, picture) in enumerate(zip(frames, neighbours, shown, strict=True)):
+        is_exact = frame in pictures and picture.is_exact
+        num_substituted += not is_exact
+        if is_exact or edges_s[t] <= picture.time_s < edges_s[t + 1]:
+            covered_s += float(edges_s[t + 1] - edges_s[t])
+        other = pictures.get(neighbour) if neighbour is not None else None
+        if frame in pictures and other is not None and other.time_s != picture.time_s:
+            flow_HWC = flow(picture.rgb_HWC, other.rgb_HWC, other.time_s - picture.time_s)
+            if flow_HWC is not None:
+                flow_q_THWC[t], flow_valid_T[t] = encode_flow(flow_HWC), True
+    return Clip(
+        index=index,
+        start_s=window[0],
+        end_s=window[1],
+        frame_times_s=tuple(picture.time_s for picture in shown),
+        frames_THWC=np.stack([picture.rgb_HWC for picture in shown]),
+        flow_q_THWC=flow_q_THWC,
+        flow_valid_T=flow_valid_T,
+        covered_s=covered_s,
+        num_substituted=num_substituted,
+    )
+
+
+__all__ = ["Clip", "VideoError", "VideoInfo", "prepare_clips"]

@@ -1,0 +1,165 @@
+"""From a list of packets to the frames a video presents, and the cheapest way to decode some of them. Arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.sampling import FrameTable
+
+NO_TIME = -(2**63)
+"""Stands for a missing time stamp in integer arrays."""
+DEFAULT_FPS = 25.0
+ENOUGH_TIMES = 0.4
+"""Share of packets that must carry a presentation time of their own for the times to be used (interlaced video
+stores two packets per frame, of which only the first has one)."""
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packets:
+    """One entry per packet of the video stream, in decoding order; times in stream ticks, ``NO_TIME`` if missing."""
+
+    pts: Ints
+    dts: Ints
+    duration: Ints
+    size_bytes: Ints
+    is_key: npt.NDArray[np.bool_]
+    is_shown: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The presented frames and where they lie in the stream.
+
+    Attributes:
+        table: What sampling needs to know.
+        packet_index: Position of each presented frame in decoding order.
+        start_index: Where decoding must start to see the frame, in decoding order.
+        ticks: Presentation time of each frame in stream ticks; empty when frames can only be told by their order.
+    """
+
+    table: FrameTable
+    packet_index: Ints
+    start_index: Ints
+    ticks: Ints
+
+    @property
+    def is_timed(self) -> bool:
+        """Tell whether frames carry presentation times; otherwise they must be read in order from the start."""
+        return len(self.ticks) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Packets to decode in one go: ``[start, last]`` in decoding order, and the frames wanted from them."""
+
+    start: int
+    last: int
+    frames: tuple[int, ...]
+
+
+def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_order_times: bool) -> Layout:
+    """Work out the presented frames of a stream.
+
+    Args:
+        packets: What the demuxer delivered, at least one presented packet.
+        tick_s: Length of one tick, seconds.
+        rate_fps: What the container says about the frame rate; used only where times are missing, and only if
+            it is plausible.
+        decode_order_times: Whether the container's times follow decoding order, so that they do not tell which
+            frame is presented when.
+
+    Returns:
+        Frames in presentation order.
+    """
+    shown = np.flatnonzero(packets.is_shown)
+    timed = shown[packets.pts[shown] != NO_TIME]
+    _, first_with_time = np.unique(packets.pts[timed], return_index=True)  # sorted by time; repeats are dropped
+    unique = timed[first_with_time]
+    fps = rate_fps if rate_fps is not None and 1 <= rate_fps <= 240 else DEFAULT_FPS  # noqa: PLR2004 - camera rates
+    has_times = len(unique) >= ENOUGH_TIMES * len(shown)
+    if has_times and not decode_order_times:
+        start_index = _starts(packets, unique)
+        ticks = packets.pts[unique]
+        times_s = (ticks - ticks[0]).astype(np.float64) * tick_s
+        return Layout(
+            table=_table(packets, unique, times_s, unique - start_index + 1.0, tick_s, fps),
+            packet_index=unique,
+            start_index=start_index,
+            ticks=ticks,
+        )
+    if has_times and len(unique) == len(shown):
+        ticks = packets.pts[unique]
+        times_s = (ticks - ticks[0]).astype(np.float64) * tick_s
+    else:
+        times_s = np.arange(len(shown)) / fps
+    return Layout(
+        table=_table(packets, shown, times_s, np.ones(len(shown)), tick_s, fps),
+        packet_index=shown,
+        start_index=np.zeros(len(shown), np.int64),
+        ticks=np.zeros(0, np.int64),
+    )
+
+
+def _starts(packets: Packets, frames: Ints) -> Ints:
+    """Return the keyframe that decoding of each frame must start at.
+
+    It is the last keyframe up to the frame in decoding order, unless the frame is shown before that keyframe: then
+    it may refer to pictures before it (an open group), and decoding starts one keyframe earlier.
+    """
+    keys = np.flatnonzero(packets.is_key)
+    if len(keys) == 0 or keys[0] != 0:
+        keys = np.concatenate([[0], keys])
+    nearest = np.searchsorted(keys, frames, side="right") - 1
+    leads = packets.pts[keys[nearest]] > packets.pts[frames]
+    starts: Ints = keys[np.maximum(nearest - leads, 0)]
+    return starts
+
+
+def _table(
+    packets: Packets,
+    frames: Ints,
+    times_s: npt.NDArray[np.float64],
+    cost_frames: npt.NDArray[np.float64],
+    tick_s: float,
+    fps: float,
+) -> FrameTable:
+    gaps_s = np.diff(times_s)
+    usual_s = float(np.median(gaps_s)) if len(gaps_s) > 0 and np.median(gaps_s) > 0 else 1 / fps
+    stated_s = float(packets.duration[frames[-1]]) * tick_s
+    last_s = stated_s if 0 < stated_s <= 10 * usual_s else usual_s
+    return FrameTable(
+        times_s=times_s,
+        sizes_bytes=packets.size_bytes[frames].astype(np.float64),
+        is_key=packets.is_key[frames],
+        cost_frames=cost_frames,
+        duration_s=float(times_s[-1]) + last_s,
+    )
+
+
+def plan_runs(layout: Layout, frames: Sequence[int]) -> list[Run]:
+    """Group wanted frames so that no packet is decoded twice and none without need.
+
+    Args:
+        layout: The frames of the video, with times.
+        frames: Indices into its table.
+
+    Returns:
+        Runs in decoding order. A frame joins the run before it unless its keyframe lies beyond that run's end.
+    """
+    runs: list[Run] = []
+    for frame in sorted(frames, key=lambda f: int(layout.packet_index[f])):
+        start, last = int(layout.start_index[frame]), int(layout.packet_index[frame])
+        if runs and start <= runs[-1].last:
+            runs[-1] = Run(runs[-1].start, last, (*runs[-1].frames, frame))
+        else:
+            runs.append(Run(start, last, (frame,)))
+    return runs

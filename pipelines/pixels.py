@@ -1,0 +1,107 @@
+"""Work on pixels with OpenCV: resize, gray, turn, JPEG, dense flow. The only file that knows ``cv2``."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+def use_one_thread() -> None:
+    """Keep OpenCV on one thread in this process: many decoders run side by side, each on its own core."""
+    cv2.setNumThreads(1)
+
+
+def resize(image_HWC: Bytes, height_px: int, width_px: int) -> Bytes:
+    """Stretch a picture; area-averaged when it shrinks, bilinear when it grows.
+
+    Args:
+        image_HWC: Picture, any number of channels.
+        height_px: New height, ≥ 1.
+        width_px: New width, ≥ 1.
+
+    Returns:
+        Picture of the new size, same channels.
+    """
+    shrinks = height_px * width_px < image_HWC.shape[0] * image_HWC.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image_HWC, (width_px, height_px), interpolation=method), dtype=np.uint8)
+
+
+def area_average(field_HWC: Floats, size_px: int) -> Floats:
+    """Shrink a field of numbers to ``size_px`` square, each cell the mean of what it covers."""
+    return np.asarray(cv2.resize(field_HWC, (size_px, size_px), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def gray(image_HWC: Bytes) -> Bytes:
+    """Return the luma of an RGB picture, ``H x W``."""
+    return np.asarray(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def orient(image_HWC: Bytes, quarter_turns: int, *, mirrored: bool) -> Bytes:
+    """Turn a picture clockwise after mirroring it left to right.
+
+    Args:
+        image_HWC: Picture.
+        quarter_turns: Clockwise turns of 90 degrees, any whole number.
+        mirrored: Whether to mirror first.
+
+    Returns:
+        Contiguous picture; height and width swap for odd turns.
+    """
+    mirrored_HWC = image_HWC[:, ::-1] if mirrored else image_HWC
+    return np.ascontiguousarray(np.rot90(mirrored_HWC, -quarter_turns))
+
+
+def encode_jpeg(image_HWC: Bytes, quality: int) -> bytes:
+    """Compress an RGB picture.
+
+    Args:
+        image_HWC: RGB picture.
+        quality: 1 to 100.
+
+    Returns:
+        JPEG bytes.
+
+    Raises:
+        ValueError: not an RGB picture.
+    """
+    if image_HWC.ndim != 3 or image_HWC.shape[2] != 3:  # noqa: PLR2004 - height, width and three colours
+        raise ValueError(f"encode_jpeg: got shape {image_HWC.shape}, need H x W x 3")
+    bgr_HWC = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return bytes(data)
+
+
+def decode_jpeg(data: bytes) -> Bytes:
+    """Read a JPEG as RGB, ``H x W x 3``.
+
+    Raises:
+        ValueError: not a JPEG that can be read.
+    """
+    bgr_HWC = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr_HWC is None:
+        raise ValueError(f"decode_jpeg: {len(data)} bytes are not a readable JPEG")
+    return np.asarray(cv2.cvtColor(bgr_HWC, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+class DenseFlow:
+    """Dense inverse search flow between two gray pictures; holds its buffers, so use one object per thread."""
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+    def __call__(self, from_HW: Bytes, to_HW: Bytes) -> Floats:
+        """Measure where each pixel of one picture went.
+
+        Args:
+            from_HW: Gray picture, at least 16 pixels a side.
+            to_HW: Gray picture of the same size.
+
+        Returns:
+            ``H x W x 2`` displacement, pixels: right, down.
+        """
+        return np.asarray(self._dis.calc(from_HW, to_HW, None), dtype=np.float32)

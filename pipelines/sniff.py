@@ -1,0 +1,72 @@
+"""What a file is by its first bytes, before any demuxer sees it. Standard library only."""
+
+from __future__ import annotations
+
+from fal_model.errors import FailureKind, VideoError
+
+HEAD_BYTES = 4096
+
+# Playlists and descriptions that make a player open other files or addresses: refused before FFmpeg is asked.
+_PLAYLISTS = {
+    b"#extm3u": "an HLS playlist",
+    b"ffconcat": "an ffconcat list",
+    b"v=0": "an SDP description",
+    b"[playlist]": "a PLS playlist",
+    b"[reference]": "an ASF reference list",
+    b"rtsptext": "a QuickTime text reference",
+    b"smjpeg playlist": "a playlist",
+}
+_NOT_VIDEO = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file it stands for",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip file",
+    b"%PDF": "a PDF document",
+    b"\x7fELF": "a program",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"SQLite format 3": "a database",
+    b"PAR1": "a Parquet file",
+}
+_CONTAINERS = (
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"free"), (4, b"skip"), (4, b"wide"), (4, b"styp"), (4, b"moof"),
+    (0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (0, b"OggS"), (0, b"FLV\x01"), (0, b"0&\xb2u\x8ef\xcf\x11"),
+    (0, b".RMF"), (0, b"FWS"), (0, b"CWS"), (0, b"\x00\x00\x01\xba"), (0, b"\x00\x00\x01\xb3"), (0, b"G"),
+    (0, b"\x00\x00\x00\x01"), (0, b"\x06\x0e+4"), (0, b"DKIF"), (0, b"nut/"),
+)  # fmt: skip
+_XML_PLAYLISTS = (b"<mpd", b"<smil", b"<smoothstreamingmedia", b"<asx", b"<playlist", b"<manifest")
+
+
+def check_head(head: bytes) -> None:
+    """Refuse what is plainly no video, and every format that refers to other files.
+
+    Args:
+        head: The first bytes of the file, at most ``HEAD_BYTES`` are looked at.
+
+    Raises:
+        VideoError: ``empty_file``, ``unsupported_format`` for playlists, ``not_a_video`` for other known things.
+    """
+    head = head[:HEAD_BYTES]
+    if not head:
+        raise VideoError(FailureKind.EMPTY_FILE, "the file is empty", "open")
+    for magic, name in _NOT_VIDEO.items():
+        if head.startswith(magic):
+            raise VideoError(FailureKind.NOT_A_VIDEO, f"the file is {name}", "open")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for magic, name in _PLAYLISTS.items():
+        if text.startswith(magic):
+            raise VideoError(FailureKind.UNSUPPORTED_FORMAT, f"the file is {name}; references are not followed", "open")
+    if text.startswith(b"<") and any(tag in text for tag in _XML_PLAYLISTS):
+        raise VideoError(
+            FailureKind.UNSUPPORTED_FORMAT, "the file is an XML playlist; references are not followed", "open"
+        )
+    if _is_text(head):
+        raise VideoError(FailureKind.NOT_A_VIDEO, f"the file is text that starts with {head[:24]!r}", "open")
+
+
+def looks_like_container(head: bytes) -> bool:
+    """Tell whether the bytes start like a known video container, however damaged the rest may be."""
+    return any(head[at : at + len(magic)] == magic for at, magic in _CONTAINERS)
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= ord(" ") or byte in b"\t\n\r\f" for byte in head[:512]) and not looks_like_container(head)
