@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,14 @@ import ray
 import ray.data
 
 from fal_model.errors import FalError
-from fal_model.spec import ClipSpec
-from pipelines import clip_batches, merge, parts
+from pipelines import clip_batches, merge, parts, shard_job
 from pipelines.clip_batches import BatchMeta
-from pipelines.config import LabelConfig, Resources
+from pipelines.config import Resources
 from pipelines.labels import Labeller
-from pipelines.limits import DecodeLimits
+from pipelines.parts import PredictPlan
 from pipelines.predict import ClipPredictor
 from pipelines.prepare import BatchPreparer
+from pipelines.shard_job import ShardCounts, ShardPlan
 
 ACKS = pa.schema(
     [
@@ -55,18 +55,6 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictPlan:
-    """What the labelling graph needs to know."""
-
-    output: str
-    model_dir: str
-    spec: ClipSpec
-    limits: DecodeLimits
-    label: LabelConfig
-    thumbnail_share: float
-
-
 class PrepareParts:
     """Stage: part indices in, one row per model batch out (1:N). Holds one decoder process."""
 
@@ -75,6 +63,7 @@ class PrepareParts:
         self.preparer = BatchPreparer(plan.spec, plan.limits, plan.label.batch_clips)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Prepare the parts named in ``batch``."""
         for part_index in batch["part_index"].to_pylist():
             rows = parts.read_part(self.plan.output, part_index)
             pictured = frozenset(r["video_id"] for r in rows if _hash_share(r["video_id"]) < self.plan.thumbnail_share)
@@ -90,6 +79,7 @@ class PredictBatches:
         self.predictor = ClipPredictor.load(plan.model_dir)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        """Predict the batches of ``batch``, one after the other."""
         acks = [self._one(row) for row in batch.to_pylist()]
         return pa.Table.from_pylist(acks, schema=ACKS)
 
@@ -163,6 +153,57 @@ def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[
         )
     )
     yield from _rows_of(dataset, "labelling")
+
+
+def prepare_corpus(plan: ShardPlan, resources: Resources, num_parts: int, report: Report) -> list[ShardCounts]:
+    """Write the shards of every part that is not written yet, and return the counts of all parts.
+
+    Raises:
+        FalError: a stage failed for a reason that is not a video's fault.
+    """
+    _configure_ray_data()
+    done = shard_job.finished(plan.output)
+    todo = [i for i in range(num_parts) if i not in done]
+    num_cpus = int(ray.cluster_resources().get("CPU", 1))
+    num_decoders = min(resources.decode_workers or max(1, min(num_cpus - 1, os.cpu_count() or 1)), len(todo))
+    if todo:
+        dataset = ray.data.from_items([{"part_index": i} for i in todo], override_num_blocks=len(todo)).map_batches(
+            WriteShards,
+            fn_constructor_args=(plan,),
+            batch_size=1,
+            batch_format="pyarrow",
+            # 1:1, one core each: decoding, flow and JPEG are all single-threaded.
+            compute=ray.data.ActorPoolStrategy(size=num_decoders, max_tasks_in_flight_per_actor=2),
+            num_cpus=1,
+            max_restarts=MAX_ACTOR_RETRIES,
+            max_task_retries=MAX_ACTOR_RETRIES,
+        )
+        for row in _rows_of(dataset, "preparing"):
+            done[row["part_index"]] = ShardCounts.from_json(row["counts"])
+            report(_progress_of(done.values()))
+    return [done[i] for i in range(num_parts)]
+
+
+class WriteShards:
+    """Stage: part indices in, the counts of a written shard out (1:1)."""
+
+    def __init__(self, plan: ShardPlan) -> None:
+        self.writer = shard_job.ShardWriter(plan)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Write the parts named in ``batch``."""
+        indices = batch["part_index"].to_pylist()
+        counts = [self.writer.write(i).to_json() for i in indices]
+        return pa.table({"part_index": pa.array(indices, pa.int32()), "counts": counts})
+
+
+def _progress_of(counts: Iterable[ShardCounts]) -> Progress:
+    known = list(counts)
+    return Progress(
+        num_videos=sum(c.seen for c in known),
+        num_failed=sum(c.failed for c in known),
+        num_clips=sum(c.clips for c in known),
+    )
 
 
 def _rows_of(dataset: ray.data.Dataset, what: str) -> Iterator[dict[str, Any]]:

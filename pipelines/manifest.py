@@ -107,12 +107,10 @@ def check_labels(manifest: pa.Table, taxonomy: Taxonomy) -> None:
     _raise_if(sorted(unknown))
 
 
-def split_of(video_id: str, *, val_share: float, test_share: float) -> str:
-    """Choose ``train``, ``val`` or ``test`` from the id alone: the same on every machine and in every corpus."""
+def split_of(video_id: str, *, val_share: float) -> str:
+    """Choose ``train`` or ``val`` from the id alone: the same on every machine and in every corpus."""
     point = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big") / 2**64
-    if point < test_share:
-        return "test"
-    return "val" if point < test_share + val_share else "train"
+    return "val" if point < val_share else "train"
 
 
 def read_taxonomy(uri: str) -> Taxonomy:

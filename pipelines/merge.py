@@ -97,14 +97,7 @@ def _read_batches(output: str, part_index: int, num_batches: int) -> tuple[list[
     num_clips = sum(len(m.clips) for m in metas)
     if table.num_rows != num_clips:
         raise OutputError(f"part {part_index}: {table.num_rows} predictions for {num_clips} clips; delete the output")
-    return metas, ClipOutputs(*(_matrix(table[name]) for name in ("logits", "frame_logits", "embedding"))), busy_s
-
-
-def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    array = column.combine_chunks()
-    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-    values: npt.NDArray[Any] = array.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), column.type.list_size)
+    return metas, ClipOutputs(*(tables.matrix(table[name]) for name in ("logits", "frame_logits", "embedding"))), busy_s
 
 
 def _check_complete(wanted: Sequence[str], labelled: Sequence[str], failed: Sequence[str], part_index: int) -> None:

@@ -21,8 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fal_model.errors import OutputError
-from fal_model.spec import content_id
+from fal_model.spec import ClipSpec, content_id
 from pipelines import storage, tables
+from pipelines.config import LabelConfig
+from pipelines.limits import DecodeLimits
 from pipelines.records import SCHEMA_VERSION
 
 
@@ -49,6 +51,27 @@ class PartCounts:
     failures_by_kind: dict[str, int]
     prepare_busy_s: float
     predict_busy_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictPlan:
+    """What every worker of the labelling graph is told.
+
+    Attributes:
+        output: The output folder.
+        model_dir: Directory or hub id of the model.
+        spec: The model's input contract.
+        limits: What a video may cost.
+        label: Thresholds and sizes.
+        thumbnail_share: Share of the videos of which the report keeps pictures.
+    """
+
+    output: str
+    model_dir: str
+    spec: ClipSpec
+    limits: DecodeLimits
+    label: LabelConfig
+    thumbnail_share: float
 
 
 def part_name(part_index: int) -> str:
@@ -81,7 +104,7 @@ def _marker_uri(output: str, part_index: int) -> str:
 
 
 def open_output(output: str, key: RunKey, manifest: pa.Table, part_videos: int) -> int:
-    """Claim an output folder for a run, or recognise it as the same run's; write the manifest in parts.
+    """Claim an output folder for labelling and write the manifest in parts, or recognise the same run.
 
     Returns:
         The number of parts.
@@ -89,15 +112,28 @@ def open_output(output: str, key: RunKey, manifest: pa.Table, part_videos: int) 
     Raises:
         OutputError: not writable, holds other files, or belongs to another run; says what differs.
     """
+    claim(output, key, ("labels", "failures", "predictions"))
+    if not storage.exists(manifest_uri(output)):
+        tables.write_table(manifest_uri(output), manifest, row_group_rows=part_videos)
+    num_videos: int = manifest.num_rows
+    return -(-num_videos // part_videos)
+
+
+def claim(output: str, key: RunKey, tables_made: Sequence[str]) -> None:
+    """Make an output folder this run's, or check that it already is.
+
+    Raises:
+        OutputError: not writable, holds tables that no run of FAL began, or belongs to another run.
+    """
     storage.check_writable(output)
     key_uri = storage.join(output, "_fal", "run.json")
     if storage.exists(key_uri):
         _check_same_run(output, json.loads(storage.read_bytes(key_uri)), key)
-    else:
-        _check_unclaimed(output)
-        tables.write_table(manifest_uri(output), manifest, row_group_rows=part_videos)
-        storage.write_bytes(key_uri, (json.dumps(asdict(key), indent=2) + "\n").encode())
-    return -(-manifest.num_rows // part_videos)
+        return
+    for table in tables_made:
+        if any(True for _ in storage.names_in(storage.join(output, table))):
+            raise OutputError(f"{output!r} already holds {table!r} that this FAL did not begin; use another --output")
+    storage.write_bytes(key_uri, (json.dumps(asdict(key), indent=2) + "\n").encode())
 
 
 def _check_same_run(output: str, stored: dict[str, Any], key: RunKey) -> None:
@@ -108,12 +144,6 @@ def _check_same_run(output: str, stored: dict[str, Any], key: RunKey) -> None:
         raise OutputError(
             f"{output!r} was made by another run: {names} differ; use another --output, or delete it to label again"
         )
-
-
-def _check_unclaimed(output: str) -> None:
-    for table in ("labels", "failures", "predictions"):
-        if any(True for _ in storage.names_in(storage.join(output, table))):
-            raise OutputError(f"{output!r} already holds {table!r} that this FAL did not begin; use another --output")
 
 
 def read_part(output: str, part_index: int) -> list[dict[str, Any]]:

@@ -265,7 +265,7 @@ def epoch_order(groups: Sequence[Group], plan: ReadPlan, epoch: int) -> npt.NDAr
         rng.shuffle(indices)
     pairs = []
     for group in indices:
-        rows = np.arange(groups[group].num_rows)
+        rows = np.arange(groups[int(group)].num_rows)
         if plan.is_shuffled:
             rng.shuffle(rows)
         pairs.append(np.stack([np.full(len(rows), group), rows], axis=1))

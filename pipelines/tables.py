@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -43,3 +47,10 @@ def read_folder(folder: str, columns: list[str] | None = None) -> pa.Table | Non
     if not names:
         return None
     return pa.concat_tables([read_table(storage.join(folder, n), columns) for n in names])
+
+
+def matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Turn a column of fixed-size lists into an array [rows, list size], without Python objects."""
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    values = np.concatenate(flat) if flat else np.zeros(0, column.type.value_type.to_pandas_dtype())
+    return values.reshape(len(column), column.type.list_size)

@@ -16,10 +16,10 @@ from typing import Annotated, Any, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from fal_model.config import TrainConfig
 from fal_model.errors import ConfigError
 from fal_model.ranges import Range
 from fal_model.spec import ClipSpec
-from fal_model.training import TrainConfig
 from pipelines.config import LabelConfig, PrepareConfig, Resources
 from pipelines.limits import DecodeLimits
 
@@ -42,16 +42,18 @@ class LoopSection:
     """How the training run is driven.
 
     Attributes:
+        epochs: Passes over the training clips; sets ``train.total_steps``. 0 leaves that as it is.
         batch_clips: Clips per step over all workers.
         workers: Training workers.
         gpus_per_worker: GPUs of each worker; 0 trains on the CPU.
-        cpus_per_worker: Cores of each worker.
+        cpus_per_worker: Cores asked of Ray for each worker; its threads share the machine's cores either way.
         checkpoint_every_steps: Steps between checkpoints; the last step always has one.
         log_every_steps: Steps between reported metrics.
         keep_checkpoints: How many checkpoints stay on disk.
         max_failures: How often a dead worker group is restarted.
     """
 
+    epochs: Annotated[int, Range(ge=0, le=100_000)] = 0
     batch_clips: Annotated[int, Range(ge=1, le=1_000_000)] = 16
     workers: Annotated[int, Range(ge=1, le=4096)] = 1
     gpus_per_worker: Annotated[float, Range(ge=0, le=8)] = 0.0

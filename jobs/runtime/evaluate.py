@@ -1,0 +1,58 @@
+"""Measure a model on videos whose labels are known, through the same path that labels a corpus."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from fal_model.errors import ConfigError
+from jobs.runtime.cli import Argument, Outcome, say
+from jobs.runtime.config import FalConfig
+from jobs.runtime.label import LabelRun, label, lines_of, track
+from jobs.runtime.tracking import tracked_run
+from pipelines import manifest, storage
+from pipelines.report import Truth, write_report
+from pipelines.score import Score, score_output
+
+ARGUMENTS = (
+    Argument("model", "directory of a trained model"),
+    Argument("input", "manifest (.parquet, .csv, .jsonl) with labels, and segments where they are known"),
+    Argument("output", "folder or s3:// prefix for labels, metrics and report"),
+)
+
+
+def evaluate(options: dict[str, str], config: FalConfig) -> Outcome:
+    """Label the videos of a manifest and score them against its truth.
+
+    Raises:
+        ConfigError: a manifest without labels, or with labels the model does not know.
+        FalError: the output cannot be written, or a stage broke.
+    """
+    output = storage.absolute(options["output"])
+    if not options["input"].endswith(manifest.SUFFIXES):
+        raise ConfigError(
+            [f"--input: got {options['input']!r}; the truth is in a manifest: {', '.join(manifest.SUFFIXES)}"]
+        )
+    with tracked_run(config.tracking, output, "evaluate") as tracker:
+        run = label(options["input"], output, options["model"], config)
+        manifest.check_labels(run.table, run.model.taxonomy)
+        score = score_output(output, run.table, run.model.taxonomy, run.model.calibration)
+        summary = run.summary | {"job": "evaluate", "num_scored": score.num_scored, "metrics": score.metrics}
+        truth = truth_of(run.table, score)
+        report_uri = write_report(output, options["input"], summary, run.model.taxonomy, truth)
+        track(tracker, config, LabelRun(output, run.model, run.table, summary), report_uri)
+        tracker.metrics(score.metrics)
+    for name, value in score.metrics.items():
+        say(f"{name:>20} {value:.4f}")
+    return Outcome(run.code, summary, lines_of(summary, output, report_uri))
+
+
+def truth_of(table: pa.Table, score: Score) -> Truth:
+    """Gather what the report shows of the truth."""
+    rows = [row for row in table.to_pylist() if row["labels"] is not None]
+    return Truth(
+        labels={row["video_id"]: row["labels"] for row in rows},
+        segments={row["video_id"]: row["segments"] for row in rows if row["segments"] is not None},
+        metrics=score.metrics,
+        confusions=score.confusions,
+        reliability=score.reliability,
+    )
