@@ -6,10 +6,12 @@ A stage is a plain class from the files beside this one; resources are said here
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +27,8 @@ from pipelines.parts import PredictPlan
 from pipelines.predict import ClipPredictor
 from pipelines.prepare import BatchPreparer
 from pipelines.shard_job import ShardCounts, ShardPlan
+from pipelines.standin import StandinVideo
+from pipelines.standin_files import write_corpus
 
 ACKS = pa.schema(
     [
@@ -41,6 +45,7 @@ ACKS = pa.schema(
 MAX_ACTOR_RETRIES = 2
 OBJECT_STORE_BLOCK_BYTES = 64 << 20
 NO_PROGRESS_TIMEOUT_S = 1800
+STANDIN_CHUNK_VIDEOS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +209,29 @@ def _progress_of(counts: Iterable[ShardCounts]) -> Progress:
         num_failed=sum(c.failed for c in known),
         num_clips=sum(c.clips for c in known),
     )
+
+
+def write_standin(videos: Sequence[StandinVideo], folder: str, report: Callable[[int], None]) -> list[dict[str, Any]]:
+    """Write stand-in videos, one task per handful on one core each, and return their manifest rows in order.
+
+    Raises:
+        FalError: a file could not be written.
+    """
+    _configure_ray_data()
+    chunks = [list(videos[i : i + STANDIN_CHUNK_VIDEOS]) for i in range(0, len(videos), STANDIN_CHUNK_VIDEOS)]
+
+    def write(batch: pa.Table) -> pa.Table:
+        index = batch["chunk"][0].as_py()
+        return pa.table({"chunk": [index], "rows": [json.dumps(write_corpus(Path(folder), chunks[index]))]})
+
+    if not chunks:
+        return []
+    dataset = ray.data.from_items([{"chunk": i} for i in range(len(chunks))], override_num_blocks=len(chunks))
+    done: dict[int, list[dict[str, Any]]] = {}
+    for row in _rows_of(dataset.map_batches(write, batch_size=1, batch_format="pyarrow", num_cpus=1), "generating"):
+        done[row["chunk"]] = json.loads(row["rows"])
+        report(sum(len(rows) for rows in done.values()))
+    return [row for index in range(len(chunks)) for row in done[index]]
 
 
 def _rows_of(dataset: ray.data.Dataset, what: str) -> Iterator[dict[str, Any]]:

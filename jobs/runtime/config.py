@@ -65,6 +65,25 @@ class LoopSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusSection:
+    """What stand-in corpus is generated.
+
+    Attributes:
+        train_videos: Videos to learn from.
+        val_videos: Videos for validation.
+        test_videos: Held-out videos.
+        seed: Seed; splits share no video whatever it is.
+        has_broken: Put damaged files among the held-out videos.
+    """
+
+    train_videos: Annotated[int, Range(ge=0, le=10_000_000)] = 640
+    val_videos: Annotated[int, Range(ge=0, le=10_000_000)] = 96
+    test_videos: Annotated[int, Range(ge=0, le=10_000_000)] = 96
+    seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
+    has_broken: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrackingSection:
     """Where runs are recorded.
 
@@ -101,6 +120,7 @@ class FalConfig:
 
     clip: ClipSpec | None = None
     model: ModelSection = field(default_factory=ModelSection)
+    corpus: CorpusSection = field(default_factory=CorpusSection)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     loop: LoopSection = field(default_factory=LoopSection)
