@@ -153,13 +153,14 @@ def plan_runs(layout: Layout, frames: Sequence[int]) -> list[Run]:
         frames: Indices into its table.
 
     Returns:
-        Runs in decoding order. A frame joins the run before it unless its keyframe lies beyond that run's end.
+        Runs in decoding order that share no packet. A frame joins the run before it unless its keyframe lies
+        beyond that run's end.
     """
     runs: list[Run] = []
     for frame in sorted(frames, key=lambda f: int(layout.packet_index[f])):
-        start, last = int(layout.start_index[frame]), int(layout.packet_index[frame])
-        if runs and start <= runs[-1].last:
-            runs[-1] = Run(runs[-1].start, last, (*runs[-1].frames, frame))
-        else:
-            runs.append(Run(start, last, (frame,)))
+        run = Run(int(layout.start_index[frame]), int(layout.packet_index[frame]), (frame,))
+        while runs and run.start <= runs[-1].last:
+            before = runs.pop()
+            run = Run(min(before.start, run.start), run.last, before.frames + run.frames)
+        runs.append(run)
     return runs
