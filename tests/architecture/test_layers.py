@@ -117,7 +117,7 @@ def test_the_shared_words_do_not_load_torch(module: str) -> None:
     assert loaded_by(module).isdisjoint({"torch", "numpy"})
 
 
-@pytest.mark.parametrize("module", ["pipelines.video", "pipelines.isolation"])
+@pytest.mark.parametrize("module", ["pipelines.video", "pipelines.isolation", "pipelines.decode_worker"])
 def test_decoding_does_not_load_torch_or_ray(module: str) -> None:
     loaded = loaded_by(module)
     assert "fal_model" in loaded
