@@ -1,0 +1,266 @@
+"""The page that a labelling run leaves behind: one self-contained file for people, safe to open with hostile videos.
+
+Names and messages come from strangers' files. The template escapes them, the script only ever writes text nodes, and
+the page's content security policy allows exactly one script and no address outside the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from fal_model.taxonomy import Taxonomy
+from pipelines import charts, storage
+from pipelines.report_data import MAX_FAILURES_PER_KIND, ReportData, Truth, label_tree, page_data, read_report_data
+
+__all__ = ["Truth", "write_report"]
+
+DASH = "–"
+METRIC_NAMES = {
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "map": "mAP",
+    "segmentmap": "Segment mAP",
+    "ece": "Calibration error (ECE)",
+}
+METRIC_NOTES = {
+    "top1": "best label is true",
+    "top5": "one of the five best is true",
+    "map": "mean over classes",
+    "segmentmap": "when it happens, not only what",
+    "ece": "lower is better",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number at the top of the page."""
+
+    name: str
+    value: str
+    note: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How busy one stage was; ``chart`` shows the share of its workers' time."""
+
+    name: str
+    facts: str
+    chart: Markup
+    is_bottleneck: bool
+
+
+def write_report(
+    output: str,
+    title: str,
+    summary: dict[str, Any],
+    taxonomy: Taxonomy,
+    truth: Truth | None = None,
+    destination: str | None = None,
+) -> str:
+    """Write ``report.html`` for a finished labelling run.
+
+    Args:
+        output: Folder of the run, local or ``s3://``.
+        title: Headline of the page.
+        summary: What ``summary.json`` holds; what is missing is shown as a dash.
+        taxonomy: The model's label tree.
+        truth: What is known about the videos; adds the section on how good the labels are.
+        destination: Where the page goes; ``report.html`` in ``output`` when None.
+
+    Returns:
+        The address of the page.
+
+    Raises:
+        OutputError: a table cannot be read, or the page cannot be written.
+    """
+    data = read_report_data(output, truth)
+    target = destination or storage.join(output, "report.html")
+    storage.write_bytes(target, _render(data, title, summary, taxonomy, truth).encode("utf-8", "replace"))
+    return target
+
+
+def _render(data: ReportData, title: str, summary: Mapping[str, Any], taxonomy: Taxonomy, truth: Truth | None) -> str:
+    environment = Environment(
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(bar=charts.bar)
+    environment.filters.update(count=_count, score=_score)
+    style, script = _asset("report.css"), _asset("report.js")
+    return environment.get_template("report.html").render(
+        title=title,
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        policy=_policy(style, script),
+        data=data,
+        num_leaves=len(taxonomy.leaves),
+        num_leaves_found=sum(data.num_top[taxonomy.nodes[i].id] > 0 for i in taxonomy.leaves),
+        tiles=_tiles(data, summary),
+        notes=_notes(data, summary),
+        stages=_stages(summary),
+        facts=_facts(summary),
+        truth=truth,
+        metrics=_metrics(truth),
+        confusions=_confusions(truth, taxonomy),
+        reliability=charts.reliability(truth.reliability) if truth and truth.reliability else "",
+        histogram=charts.histogram(data.bins, data.wrong_bins, "score of the top label"),
+        tree=label_tree(data, taxonomy),
+        max_failures=MAX_FAILURES_PER_KIND,
+        page_data=_json(page_data(data, taxonomy, truth)),
+        pictures=_json(data.pictures),
+    )
+
+
+def _asset(name: str) -> str:
+    return (resources.files("pipelines") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow this style sheet, this script and embedded pictures; nothing else, and no network."""
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _json(value: Any) -> Markup:
+    """Write JSON that may stand inside ``<script>``: no character that could end or open an element."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - escaped above
+
+
+def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
+    labelled = _number(summary, "labelled", data.num_labelled)
+    failed = _number(summary, "failed", data.num_failed)
+    seen = _number(summary, "seen", data.num_labelled + data.num_failed)
+    share = f"{failed / seen:.1%} of all" if failed and seen else ""
+    return [
+        Tile("Videos seen", _count(seen), f"{_time(data.total_duration_s)} of video" if data.total_duration_s else ""),
+        Tile("Labelled", _count(labelled), f"{labelled / seen:.1%} of all" if labelled and seen else "", "good"),
+        Tile("Failed", _count(failed), share, "bad" if failed else ""),
+        Tile("Clips", _count(_number(summary, "clips"))),
+        Tile("Wall time", _time(_number(summary, "wall_s"))),
+        Tile("Videos per second", _rate(_number(summary, "videos_per_s")), "end to end"),
+    ]
+
+
+def _notes(data: ReportData, summary: Mapping[str, Any]) -> list[str]:
+    """Say what a reader could otherwise get wrong."""
+    notes = [
+        f"The run's summary counts {summary[name]} {name} videos, its tables hold {held}."
+        for name, held in (("labelled", data.num_labelled), ("failed", data.num_failed))
+        if summary.get(name, held) != held
+    ]
+    if len(data.videos) < data.num_labelled:
+        notes.append(
+            f"All counts cover {data.num_labelled:,} videos; {len(data.videos):,} of them are listed below: the least "
+            "certain ones, those with pictures, and an even sample of the rest."
+        )
+    return notes
+
+
+def _stages(summary: Mapping[str, Any]) -> list[Stage]:
+    stages = summary.get("stages")
+    wall_s = _number(summary, "wall_s")
+    rows = []
+    for name, values in stages.items() if isinstance(stages, Mapping) else ():
+        values = values if isinstance(values, Mapping) else {}  # noqa: PLW2901 - a stage without figures
+        busy_s, workers = _number(values, "busy_s"), _number(values, "workers")
+        share = busy_s / (workers * wall_s) if busy_s is not None and workers and wall_s else None
+        facts = [
+            f"{_time(busy_s)} of work" if busy_s is not None else "",
+            f"{workers:g} worker{'s' if workers != 1 else ''}" if workers else "",
+            f"{_rate(_number(values, 'videos_per_s'))} videos/s" if "videos_per_s" in values else "",
+            f"{min(1.0, share):.0%} busy" if share is not None else "",
+        ]
+        is_bottleneck = name == summary.get("bottleneck")
+        chart = charts.bar(share or 0.0, style="strong" if is_bottleneck else "")
+        rows.append(Stage(str(name), " · ".join(f for f in facts if f), chart, is_bottleneck))
+    return rows
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List what the labels were made with."""
+    ids = [(name.removesuffix("_id"), summary.get(name)) for name in ("model_id", "taxonomy_id", "pipeline_id")]
+    versions = summary.get("versions")
+    pairs = [*ids, *(versions.items() if isinstance(versions, Mapping) else ())]
+    return [(str(name), str(value)) for name, value in pairs if value is not None]
+
+
+def _metrics(truth: Truth | None) -> list[Tile]:
+    """Name the measured scores; the well-known ones come first, whatever way their names are written."""
+    if truth is None:
+        return []
+    known = list(METRIC_NAMES)
+    plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()) for name in truth.metrics}
+    ordered = sorted(plain, key=lambda name: known.index(plain[name]) if plain[name] in known else len(known))
+    return [
+        Tile(METRIC_NAMES.get(plain[n], n), _metric(truth.metrics[n]), METRIC_NOTES.get(plain[n], "")) for n in ordered
+    ]
+
+
+def _metric(value: float) -> str:
+    if not math.isfinite(value):
+        return DASH
+    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:,.4g}"
+
+
+def _confusions(truth: Truth | None, taxonomy: Taxonomy) -> list[dict[str, Any]]:
+    def name(label: str) -> str:
+        return taxonomy.nodes[taxonomy.index(label)].name if label in taxonomy else label
+
+    pairs = truth.confusions if truth else []
+    most = max((count for _, _, count in pairs), default=1)
+    return [
+        {"truth": t, "truth_name": name(t), "found": f, "found_name": name(f), "count": n, "bar": charts.bar(n / most)}
+        for t, f, n in pairs
+    ]
+
+
+def _number(values: Mapping[str, Any], name: str, default: float | None = None) -> float | None:
+    """Read a number that may be missing or not a number."""
+    value = values.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else default
+
+
+def _count(value: float | None) -> str:
+    return DASH if value is None else f"{value:,.0f}"
+
+
+def _score(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else DASH
+
+
+def _rate(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
+
+
+def _time(value_s: float | None) -> str:
+    """Write a time in the two units that matter."""
+    if value_s is None:
+        return DASH
+    if value_s < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{value_s:.1f} s"
+    minutes, seconds = divmod(round(value_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
