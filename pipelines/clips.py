@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from fal_model.errors import VideoError
 from fal_model.flow_codec import encode_flow
 from fal_model.spec import ClipSpec
 from pipelines import pixels, sampling
 from pipelines.limits import DecodeLimits
 from pipelines.optical_flow import MAX_GAP_STEPS, FlowEstimator
-from pipelines.video import Picture, VideoFile
+from pipelines.pictures import Picture, PictureReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,47 +91,52 @@ def prepare_clips(source: BinaryIO, spec: ClipSpec, limits: DecodeLimits) -> tup
     Raises:
         VideoError: the video cannot be used; also while the clips are taken.
     """
-    video = VideoFile(source, limits)
+    reader = PictureReader(source, limits)
     try:
-        clips = _clips(video, spec)
+        clips = _clips(reader, spec)
         first = next(clips, None)
         if first is None:
-            raise video.no_pictures_error()  # noqa: TRY301 - the handler below closes the file
-        height_px, width_px = video.size_px
-        info = VideoInfo(
-            duration_s=video.table.duration_s,
-            width_px=width_px,
-            height_px=height_px,
-            rotation_deg=video.rotation_deg,
-            codec=video.codec,
-            container=video.container,
-            mean_fps=len(video.table) / video.table.duration_s,
-            num_frames=len(video.table),
-            num_clips=len(sampling.cut_windows(video.table.duration_s, spec.window_s)),
-        )
+            raise reader.nothing_decoded()  # noqa: TRY301 - the handler below closes the file
+        info = _info(reader, spec)
     except BaseException:
-        video.close()
+        reader.close()
         raise
-    return info, _closing(video, first, clips)
+    return info, _closing(reader, first, clips)
 
 
-def _closing(video: VideoFile, first: Clip, rest: Iterator[Clip]) -> Iterator[Clip]:
-    with video:
+def _info(reader: PictureReader, spec: ClipSpec) -> VideoInfo:
+    height_px, width_px = reader.video.size_px
+    duration_s = reader.table.duration_s
+    return VideoInfo(
+        duration_s=duration_s,
+        width_px=width_px,
+        height_px=height_px,
+        rotation_deg=reader.video.rotation_deg,
+        codec=reader.video.codec,
+        container=reader.video.container,
+        mean_fps=len(reader.table) / duration_s,
+        num_frames=len(reader.table),
+        num_clips=len(sampling.cut_windows(duration_s, spec.window_s)),
+    )
+
+
+def _closing(reader: PictureReader, first: Clip, rest: Iterator[Clip]) -> Iterator[Clip]:
+    with closing(reader):
         yield first
         yield from rest
 
 
-def _clips(video: VideoFile, spec: ClipSpec) -> Iterator[Clip]:
+def _clips(reader: PictureReader, spec: ClipSpec) -> Iterator[Clip]:
     pixels.use_one_thread()
-    novelty = sampling.novelty_of(video.table)
+    novelty = sampling.novelty_of(reader.table)
     flow = FlowEstimator(spec)
-    for index, window in enumerate(sampling.cut_windows(video.table.duration_s, spec.window_s)):
-        frames = sampling.choose_frames(video.table, novelty, window, spec.num_frames, spec.sampling)
+    for index, window in enumerate(sampling.cut_windows(reader.table.duration_s, spec.window_s)):
+        frames = sampling.choose_frames(reader.table, novelty, window, spec.num_frames, spec.sampling)
         neighbours = sampling.choose_neighbours(
-            video.table, frames, window, spec.flow_step_s, MAX_GAP_STEPS * spec.flow_step_s
+            reader.table, frames, window, spec.flow_step_s, MAX_GAP_STEPS * spec.flow_step_s
         )
         wanted = {*frames, *(n for n in neighbours if n is not None)}
-        pictures = video.pictures(sorted(wanted), spec.size_px)
+        pictures = reader.pictures(sorted(wanted), spec.size_px)
         if any(frame in pictures for frame in frames):
             yield _assemble(index, window, frames, neighbours, pictures, spec=spec, flow=flow)
 
@@ -173,6 +178,3 @@ def _assemble(
         covered_s=covered_s,
         num_substituted=num_substituted,
     )
-
-
-__all__ = ["Clip", "VideoError", "VideoInfo", "prepare_clips"]

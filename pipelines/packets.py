@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,59 @@ class Packets:
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    def find(self, pts: int | None, size_bytes: int, guess: int) -> int:
+        """Recognise a packet that was read again.
+
+        Args:
+            pts: Its presentation time, ticks, or None.
+            size_bytes: Its size.
+            guess: Where it should be, by counting; -1 if there is no telling.
+
+        Returns:
+            Its index; the guess where no packet, or more than one, has this time and size.
+        """
+        ticks = NO_TIME if pts is None else pts
+        if 0 <= guess < len(self) and (self.pts[guess], self.size_bytes[guess]) == (ticks, size_bytes):
+            return guess
+        same = np.flatnonzero((self.pts == ticks) & (self.size_bytes == size_bytes))
+        return int(same[0]) if len(same) == 1 else guess
+
+
+class PacketLog:
+    """Collects packets while the demuxer runs, in little memory."""
+
+    def __init__(self) -> None:
+        self._times = array("q")
+        self._sizes = array("q")
+        self._flags = array("b")
+        self.num_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def add(
+        self, times: tuple[int | None, int | None, int | None], size_bytes: int, *, is_key: bool, is_shown: bool
+    ) -> None:
+        """Note one packet; its times are presentation, decoding and duration in ticks."""
+        pts, dts, duration = times
+        self._times.extend((NO_TIME if pts is None else pts, NO_TIME if dts is None else dts, duration or 0))
+        self._sizes.append(size_bytes)
+        self._flags.append(is_key + 2 * is_shown)
+        self.num_bytes += size_bytes
+
+    def packets(self) -> Packets:
+        """Return what was noted."""
+        times = np.array(self._times, np.int64).reshape(-1, 3)
+        flags = np.array(self._flags, np.int8)
+        return Packets(
+            pts=times[:, 0].copy(),
+            dts=times[:, 1].copy(),
+            duration=times[:, 2].copy(),
+            size_bytes=np.array(self._sizes, np.int64),
+            is_key=(flags & 1) != 0,
+            is_shown=(flags & 2) != 0,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +143,7 @@ def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_o
     if has_times and not decode_order_times:
         start_index = _starts(packets, unique)
         ticks = packets.pts[unique]
-        times_s = (ticks - ticks[0]).astype(np.float64) * tick_s
+        times_s = (ticks.astype(np.float64) - float(ticks[0])) * tick_s  # as floats: ticks may be near ±2**63
         return Layout(
             table=_table(packets, unique, times_s, unique - start_index + 1.0, tick_s, fps),
             packet_index=unique,
@@ -98,7 +152,7 @@ def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_o
         )
     if has_times and len(unique) == len(shown):
         ticks = packets.pts[unique]
-        times_s = (ticks - ticks[0]).astype(np.float64) * tick_s
+        times_s = (ticks.astype(np.float64) - float(ticks[0])) * tick_s  # as floats: ticks may be near ±2**63
     else:
         times_s = np.arange(len(shown)) / fps
     return Layout(

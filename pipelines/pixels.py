@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +56,26 @@ def orient(image_HWC: Bytes, quarter_turns: int, *, mirrored: bool) -> Bytes:
     """
     mirrored_HWC = image_HWC[:, ::-1] if mirrored else image_HWC
     return np.ascontiguousarray(np.rot90(mirrored_HWC, -quarter_turns))
+
+
+def turn_of_matrix(matrix: Sequence[float]) -> tuple[int, bool]:
+    """Read a display matrix: where the container says a picture's right and down should point.
+
+    Args:
+        matrix: Nine numbers of any scale; the first two are where *right* goes (x right, y down), the fourth and
+            fifth where *down* goes.
+
+    Returns:
+        Arguments of :func:`orient`: clockwise quarter turns, and whether to mirror first. A matrix that is not made
+        of right angles gives no turn: such a picture is shown as it is stored.
+    """
+    right_x, right_y, _, down_x, down_y = matrix[:5]
+    mirrored = right_x * down_y - right_y * down_x < 0
+    if mirrored:
+        right_x, right_y = -right_x, -right_y
+    directions = {(1, 0): 0, (0, 1): 1, (-1, 0): 2, (0, -1): 3}
+    turns = directions.get((int(np.sign(right_x)), int(np.sign(right_y))))
+    return (0, False) if turns is None else (turns, mirrored)
 
 
 def encode_jpeg(image_HWC: Bytes, quality: int) -> bytes:

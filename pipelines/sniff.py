@@ -1,9 +1,24 @@
-"""What a file is by its first bytes, before any demuxer sees it. Standard library only."""
+"""Which files may be read: by their first bytes, by demuxer, by decoder. Standard library only."""
 
 from __future__ import annotations
 
+import io
+from typing import BinaryIO
+
 from fal_model.errors import FailureKind, VideoError
 
+DEMUXERS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,rm,mxf,gxf,dv,swf,ivf,nut,gif,"
+    "h264,hevc,vvc,obu,av1,m4v,mpegvideo,h263,vc1"
+)
+"""Demuxers that may run: none of them can refer to another file. HLS, DASH, concat, SDP, image lists are not here."""
+DECODERS = (
+    "h264,hevc,vvc,av1,libdav1d,vp8,vp9,vp3,vp5,vp6,vp6a,vp6f,vp7,theora,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,"
+    "msmpeg4v2,msmpeg4,h261,h263,h263i,h263p,flv,wmv1,wmv2,wmv3,vc1,rv10,rv20,rv30,rv40,svq1,svq3,mjpeg,prores,"
+    "dnxhd,cfhd,dvvideo,rawvideo,ffv1,huffyuv,ffvhuff,utvideo,magicyuv,cinepak,indeo3,indeo4,indeo5,msvideo1,rpza,"
+    "qtrle,gif,png"
+)
+"""Decoders that may run."""
 HEAD_BYTES = 4096
 
 # Playlists and descriptions that make a player open other files or addresses: refused before FFmpeg is asked.
@@ -34,6 +49,65 @@ _CONTAINERS = (
     (0, b"\x00\x00\x00\x01"), (0, b"\x06\x0e+4"), (0, b"DKIF"), (0, b"nut/"),
 )  # fmt: skip
 _XML_PLAYLISTS = (b"<mpd", b"<smil", b"<smoothstreamingmedia", b"<asx", b"<playlist", b"<manifest")
+
+
+class NamelessFile:
+    """The only thing FFmpeg is given: bytes without a name, so that nothing beside the file can be looked up.
+
+    Args:
+        source: Readable and seekable; never closed here.
+
+    Attributes:
+        failure: The error that reading met, if any; FFmpeg may have taken it for the end of the file.
+    """
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self.failure: OSError | None = None
+
+    def read(self, size: int) -> bytes:
+        """Return at most ``size`` bytes."""
+        try:
+            return self._source.read(size)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position; return it."""
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._source.tell()
+
+
+def read_head(source: BinaryIO, max_bytes: int) -> bytes:
+    """Read and check the first bytes of a file.
+
+    Args:
+        source: Readable and seekable.
+        max_bytes: Largest file allowed.
+
+    Returns:
+        At most ``HEAD_BYTES`` bytes.
+
+    Raises:
+        VideoError: reading fails, the file is too large, or :func:`check_head` refuses it.
+    """
+    try:
+        num_bytes = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        head = source.read(HEAD_BYTES)
+    except IsADirectoryError as error:
+        raise VideoError(FailureKind.NOT_A_FILE, "the path is a directory", "open") from error
+    except OSError as error:
+        raise VideoError(FailureKind.STORAGE_ERROR, f"reading failed: {error}", "open") from error
+    if num_bytes > max_bytes:
+        text = f"{num_bytes} bytes, at most {max_bytes} are allowed"
+        raise VideoError(FailureKind.LIMIT_EXCEEDED, text, "open")
+    check_head(head)
+    return head
 
 
 def check_head(head: bytes) -> None:

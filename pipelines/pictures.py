@@ -1,0 +1,168 @@
+"""Chosen frames of a video as pictures: which packets to decode for them, and which frame stands in for a damaged one.
+
+Times are seconds on the container's presentation clock, counted from the first presented frame of the video stream;
+the packets tell them, not the header. Frames with times are found by them: decoding starts at the keyframe before
+and ends with the wanted packet. Where a container has no usable presentation times (raw streams, B-frames in AVI),
+the video is decoded in order and the n-th picture out of the decoder gets the n-th time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from fal_model.errors import FailureKind, VideoError
+from pipelines.limits import DecodeLimits
+from pipelines.packets import Layout, Run, lay_out, plan_runs
+from pipelines.video import Decoded, VideoSource
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded frame, upright and stretched to the wanted size.
+
+    Attributes:
+        time_s: Presentation time of this frame, seconds; not always that of the frame asked for.
+        is_exact: Whether it is the frame asked for; otherwise it is the nearest that could be decoded.
+        rgb_HWC: Pixels.
+    """
+
+    time_s: float
+    is_exact: bool
+    rgb_HWC: npt.NDArray[np.uint8]
+
+
+class PictureReader:
+    """A video whose frames are known and can be asked for. Close it; not for several threads at once.
+
+    Args:
+        source: Readable and seekable; read from its beginning, never closed here.
+        limits: What the video may cost.
+
+    Attributes:
+        video: The opened stream.
+        table: Every presented frame.
+
+    Raises:
+        VideoError: not a video, not allowed, over a limit, or without frames.
+    """
+
+    def __init__(self, source: BinaryIO, limits: DecodeLimits) -> None:
+        self.video = VideoSource(source, limits)
+        try:
+            self._layout = _lay_out(self.video, limits)
+        except BaseException:
+            self.video.close()
+            raise
+        self.table = self._layout.table
+        gaps_s = np.diff(self.table.times_s)
+        self._half_gap_s = float(np.median(gaps_s)) / 2 if len(gaps_s) > 0 else self.table.duration_s
+        self._in_order = enumerate(self.video.frames(0, len(self.video.packets) - 1, None))
+        self._in_order_at: tuple[int, Decoded] | None = None
+
+    def close(self) -> None:
+        """Free decoder, demuxer and held frames."""
+        self._in_order_at = None
+        self.video.close()
+
+    def pictures(self, frames: Sequence[int], size_px: int) -> dict[int, Picture]:
+        """Decode chosen frames.
+
+        Args:
+            frames: Indices into ``table``; from call to call they rise, but the last frame may be asked for again.
+            size_px: Height and width of the pictures.
+
+        Returns:
+            A picture for each frame that could be decoded, or for which one near by could.
+
+        Raises:
+            VideoError: the decoder ran out of memory, or reading the file failed.
+        """
+        wanted = sorted(set(frames))
+        if not self._layout.is_timed:
+            return self._read_in_order(wanted, size_px)
+        found: dict[int, Picture] = {}
+        for run in plan_runs(self._layout, wanted):
+            pictures = self._read_run(run, size_px)
+            if not pictures and run.start > 0:  # the keyframe was none: try from the one before
+                earlier = np.flatnonzero(self.video.packets.is_key[: run.start])
+                start = int(earlier[-1]) if len(earlier) > 0 else 0
+                pictures = self._read_run(Run(start, run.last, run.frames), size_px)
+            found.update(pictures)
+        return found
+
+    def nothing_decoded(self) -> VideoError:
+        """Say why no frame at all could be decoded."""
+        num_packets = len(self.video.packets)
+        if self.video.is_encrypted:
+            return VideoError(FailureKind.ENCRYPTED, "the video stream is encrypted")
+        if self.video.errors:
+            text = f"none of {num_packets} packets could be decoded: {self.video.errors[-1]}"
+            return VideoError(FailureKind.CORRUPT, text)
+        return VideoError(FailureKind.NO_FRAMES, f"the decoder made no picture of {num_packets} packets")
+
+    def _read_run(self, run: Run, size_px: int) -> dict[int, Picture]:
+        ticks = self._layout.ticks
+        pending = sorted(run.frames)
+        found: dict[int, Picture] = {}
+        before: Decoded | None = None
+        for decoded in self.video.frames(run.start, run.last, {int(ticks[frame]) for frame in run.frames}):
+            if decoded.ticks is None:
+                continue
+            while pending and ticks[pending[0]] <= decoded.ticks:
+                wish = pending.pop(0)
+                self._keep(found, wish, _nearer(int(ticks[wish]), before, decoded), size_px)
+            if not pending:
+                return found
+            before = decoded
+        for wish in pending:
+            if before is not None:
+                self._keep(found, wish, before, size_px)
+        return found
+
+    def _read_in_order(self, frames: Sequence[int], size_px: int) -> dict[int, Picture]:
+        found: dict[int, Picture] = {}
+        for wish in frames:
+            while self._in_order_at is None or self._in_order_at[0] < wish:
+                following = next(self._in_order, None)
+                if following is None:
+                    break
+                self._in_order_at = following
+            if self._in_order_at is not None:
+                number, decoded = self._in_order_at
+                time_s = float(self.table.times_s[min(number, len(self.table) - 1)])
+                self._keep_at(found, wish, decoded, size_px, time_s)
+        return found
+
+    def _keep(self, found: dict[int, Picture], wish: int, decoded: Decoded, size_px: int) -> None:
+        ticks = (decoded.ticks or 0) - int(self._layout.ticks[0])
+        self._keep_at(found, wish, decoded, size_px, ticks * self.video.tick_s)
+
+    def _keep_at(self, found: dict[int, Picture], wish: int, decoded: Decoded, size_px: int, time_s: float) -> None:
+        rgb_HWC = self.video.picture(decoded, size_px)
+        if rgb_HWC is not None:
+            is_exact = abs(time_s - float(self.table.times_s[wish])) <= self._half_gap_s
+            found[wish] = Picture(time_s, is_exact, rgb_HWC)
+
+
+def _nearer(ticks: int, before: Decoded | None, after: Decoded) -> Decoded:
+    if before is None or before.ticks is None or after.ticks is None:
+        return after
+    return before if ticks - before.ticks < after.ticks - ticks else after
+
+
+def _lay_out(video: VideoSource, limits: DecodeLimits) -> Layout:
+    if not video.packets.is_shown.any():
+        if video.is_encrypted:
+            raise VideoError(FailureKind.ENCRYPTED, "the video stream is encrypted", "probe")
+        text = f"{len(video.packets)} packets in the video stream, none to be shown"
+        raise VideoError(FailureKind.NO_FRAMES, text, "probe")
+    layout = lay_out(video.packets, video.tick_s, video.rate_fps, decode_order_times=video.has_decode_order_times)
+    if layout.table.duration_s > limits.max_duration_s:
+        text = f"{layout.table.duration_s:.6g} s by its time stamps, at most {limits.max_duration_s:g} s are allowed"
+        raise VideoError(FailureKind.LIMIT_EXCEEDED, text, "probe")
+    return layout
