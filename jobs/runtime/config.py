@@ -20,6 +20,7 @@ from fal_model.config import TrainConfig
 from fal_model.errors import ConfigError
 from fal_model.ranges import Range
 from fal_model.spec import ClipSpec
+from jobs.runtime.serve_config import ServeSection
 from pipelines.config import LabelConfig, PrepareConfig, Resources
 from pipelines.limits import DecodeLimits
 
@@ -129,6 +130,7 @@ class FalConfig:
     resources: Resources = field(default_factory=Resources)
     tracking: TrackingSection = field(default_factory=TrackingSection)
     ray: RaySection = field(default_factory=RaySection)
+    serve: ServeSection = field(default_factory=ServeSection)
 
 
 def load_config(path: str | None, overrides: Sequence[str] = ()) -> FalConfig:
