@@ -97,7 +97,7 @@ def _render(data: ReportData, title: str, summary: Mapping[str, Any], taxonomy: 
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(bar=charts.bar)
-    environment.filters.update(count=_count, score=_score)
+    environment.filters.update(count=_count)
     style, script = _asset("report.css"), _asset("report.js")
     return environment.get_template("report.html").render(
         title=title,
@@ -153,7 +153,12 @@ def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
     share = f"{failed / seen:.1%} of all" if failed and seen else ""
     return [
         Tile("Videos seen", _count(seen), f"{_time(data.total_duration_s)} of video" if data.total_duration_s else ""),
-        Tile("Labelled", _count(labelled), f"{labelled / seen:.1%} of all" if labelled and seen else "", "good"),
+        Tile(
+            "Labelled",
+            _count(labelled),
+            f"{labelled / seen:.1%} of all" if labelled and seen else "",
+            "good" if labelled else "",
+        ),
         Tile("Failed", _count(failed), share, "bad" if failed else ""),
         Tile("Clips", _count(_number(summary, "clips"))),
         Tile("Wall time", _time(_number(summary, "wall_s"))),
@@ -243,10 +248,6 @@ def _number(values: Mapping[str, Any], name: str, default: float | None = None) 
 
 def _count(value: float | None) -> str:
     return DASH if value is None else f"{value:,.0f}"
-
-
-def _score(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else DASH
 
 
 def _rate(value: float | None) -> str:

@@ -142,13 +142,17 @@ def read_report_data(output: str, truth: Truth | None = None, max_videos: int = 
         positions = pa.array(np.arange(data.num_labelled - table.num_rows, data.num_labelled))
         kept.append(table.append_column("position", positions))
         num_kept += table.num_rows
-        while num_kept > 2 * max_videos and stride <= data.num_labelled:
+        while num_kept > 2 * max_videos:
             stride *= 2
             kept = [_thin(pa.concat_tables(kept), stride, pictured)]
             num_kept = kept[0].num_rows
+            if stride > data.num_labelled:
+                break
     if kept:
         rows = pa.concat_tables(kept)
-        while rows.num_rows > max_videos and stride <= data.num_labelled:
+        # Rows that came after the last thinning are thinned like the others, and all further while they are too many.
+        rows = rows if stride == 1 else _thin(rows, stride, pictured)
+        while rows.num_rows > max_videos and stride < data.num_labelled:
             stride *= 2
             rows = _thin(rows, stride, pictured)
         data.videos = rows.drop_columns(["position"]).to_pylist()

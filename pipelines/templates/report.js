@@ -156,7 +156,7 @@
     const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     const label = state.label ? numberOf.get(state.label) : null;
     const truth = state.truth ? numberOf.get(state.truth) : null;
-    const carries = (video) => (truth === null ? video.carried.has(label) : video.top === label);
+    const carries = (video) => (truth === null ? video.carried.has(label) : paths[video.top].includes(label));
     chosen = videos.filter((video) => words.every((word) => video.haystack.includes(word))
       && (label === null || carries(video))
       && (truth === null || (video.truth || []).includes(truth))
@@ -177,7 +177,8 @@
     find("previous").disabled = state.page === 0;
     find("next").disabled = state.page === pages - 1;
     const chips = ["truth", "video"].filter((name) => state[name]).map((name) => {
-      const chip = draw("button", { type: "button" }, `${name}: ${state[name]} ✕`);
+      const text = name === "truth" ? labelName(numberOf.get(state.truth)) : state.video;
+      const chip = draw("button", { type: "button", title: "show without this condition" }, `${name}: `, draw("bdi", {}, text), " ✕");
       chip.addEventListener("click", () => change({ [name]: "" }));
       return chip;
     });
@@ -207,7 +208,7 @@
     if (values.truth && !numberOf.has(values.truth)) values.truth = "";
     if (values.sort && !Object.hasOwn(ORDERS, values.sort)) delete values.sort;
     change(values);
-    find("videos").scrollIntoView();
+    find("videos").scrollIntoView({ behavior: "instant" });
   }
 
   function listen() {
@@ -237,6 +238,10 @@
       event.target.textContent = open ? "close all" : "open all";
     });
     window.addEventListener("hashchange", followAddress);
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest("a[href*='=']");
+      if (link && link.hash === location.hash) followAddress(); // the browser reports only a changed address
+    });
   }
 
   if (videos.length) {

@@ -1,0 +1,68 @@
+import re
+from xml.etree import ElementTree as ET
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from pipelines import charts
+
+FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+
+
+def shapes(svg: str, tag: str, style: str) -> list[dict[str, str]]:
+    return [e.attrib for e in ET.fromstring(svg).iter(tag) if e.get("class") == style]  # noqa: S314 - our own SVG
+
+
+@settings(deadline=None, max_examples=50)
+@given(share=FLOATS, behind=FLOATS)
+def test_a_bar_never_leaves_its_track(share: float, behind: float) -> None:
+    widths = re.findall(r'width="([^"]*)%"', charts.bar(share, behind))
+    assert len(widths) in {2, 3}
+    assert all(0 <= float(w) <= 100 for w in widths)
+
+
+def test_a_bar_is_as_long_as_its_share() -> None:
+    assert shapes(charts.bar(0.25), "rect", "fill")[0]["width"] == "25%"
+    assert shapes(charts.bar(0.25, 0.5), "rect", "pale")[0]["width"] == "50%"
+
+
+def test_the_style_of_a_bar_cannot_break_out() -> None:
+    assert "<b>" not in charts.bar(0.5, style='"><b>')
+
+
+def test_histogram_bars_have_heights_in_proportion() -> None:
+    svg = charts.histogram([2, 4, 0], [0, 2, 0], "score")
+    good = [float(r["height"]) for r in shapes(svg, "rect", "good")]
+    bad = [float(r["height"]) for r in shapes(svg, "rect", "bad")]
+    assert good[0] == pytest.approx(good[1], abs=0.1)
+    assert bad[1] == pytest.approx(good[1] - 1, abs=0.1)  # one pixel of air between the two
+    assert good[2] == bad[2] == bad[0] == 0
+    assert "0.33–0.67: 4, 2 of them wrong" in svg
+
+
+@settings(deadline=None, max_examples=50)
+@given(counts=st.lists(st.integers(0, 10**9), max_size=30), data=st.data())
+def test_histogram_bars_stay_inside_the_picture(counts: list[int], data: st.DataObject) -> None:
+    wrong = [data.draw(st.integers(0, n)) for n in counts]
+    svg = charts.histogram(counts, wrong, "score")
+    for style in ("good", "bad"):
+        for rect in shapes(svg, "rect", style):
+            assert float(rect["y"]) >= 0
+            assert float(rect["height"]) >= 0
+            assert float(rect["y"]) + float(rect["height"]) <= charts.HISTOGRAM_PX[1]
+
+
+def test_reliability_puts_a_perfect_bin_on_the_diagonal() -> None:
+    svg = charts.reliability([(0.5, 0.5, 10), (1.0, 0.0, 40), (float("nan"), 0.5, 3), (0.7, 0.5, 0)])
+    dots = shapes(svg, "circle", "dot")
+    ideal = shapes(svg, "line", "ideal")[0]
+    assert len(dots) == 2
+    assert float(dots[0]["cx"]) == pytest.approx((float(ideal["x1"]) + float(ideal["x2"])) / 2, abs=0.1)
+    assert float(dots[0]["cy"]) == pytest.approx((float(ideal["y1"]) + float(ideal["y2"])) / 2, abs=0.1)
+    assert float(dots[1]["cy"]) == float(ideal["y1"])
+    assert float(dots[1]["r"]) > float(dots[0]["r"])
+
+
+def test_reliability_of_nothing_is_an_empty_frame() -> None:
+    assert shapes(charts.reliability([]), "circle", "dot") == []

@@ -1,0 +1,315 @@
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from fal_model.errors import OutputError
+from fal_model.taxonomy import Node, Taxonomy
+from pipelines import report
+from pipelines.report import Truth, write_report
+from pipelines.report_data import read_report_data
+from tests.helpers.report_folder import TAXONOMY, failure_row, label_row, picture, write_folder
+
+ATTACK = "</script><script>document.documentElement.dataset.pwned=1</script><img src=x onerror=alert(1)>.mp4"
+SUMMARY = {
+    "seen": 1234,
+    "labelled": 1200,
+    "failed": 34,
+    "failures_by_kind": {"corrupt": 34},
+    "clips": 5678,
+    "wall_s": 84.3,
+    "videos_per_s": 14.6,
+    "stages": {
+        "prepare": {"busy_s": 134.88, "workers": 2, "videos_per_s": 9.1},
+        "predict": {"busy_s": 42.15, "workers": 1, "videos_per_s": 29.3},
+    },
+    "bottleneck": "prepare",
+    "model_id": "0123456789abcdef",
+    "taxonomy_id": "fedcba9876543210",
+    "pipeline_id": "aaaabbbbccccdddd",
+    "versions": {"torch": "2.13.0"},
+}
+TRUTH = Truth(
+    labels={"a.mp4": ["run"], "b.mp4": ["jump"]},
+    segments={"a.mp4": [{"label": "run", "start_s": 1.0, "end_s": 4.0}]},
+    metrics={"other": 3.5, "ece": 0.0187, "top_1": 0.875, "segment_mAP": float("nan")},
+    confusions=[("jump", "run", 3), ("studio", "jump", 1)],
+    reliability=[(0.9, 0.85, 40)],
+)
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements, visible text, addresses and scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self.words: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self._script = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.addresses += [str(values[n]) for n in ("src", "href", "action", "data", "poster") if n in values]
+        self.handlers += [name for name in values if name.startswith("on") or name == "style"]
+        self._script = (values.get("id") or "main") if tag == "script" else "style" if tag == "style" else ""
+
+    def handle_data(self, data: str) -> None:
+        if self._script:
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+        else:
+            self.words += data.split()
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = "" if tag in {"script", "style"} else self._script
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def page_of(uri: str) -> Page:
+    return Page(Path(uri).read_text(encoding="utf-8"))
+
+
+def written(folder: Path, summary: dict[str, Any] | None = None, truth: Truth | None = None) -> Page:
+    return page_of(write_report(str(folder), "A title", summary or {}, TAXONOMY, truth))
+
+
+def test_the_page_goes_into_the_output_folder_or_where_one_says(tmp_path: Path) -> None:
+    output = write_folder(tmp_path / "out", [label_row("a.mp4")])
+    assert write_report(output, "A title", {}, TAXONOMY) == str(tmp_path / "out" / "report.html")
+    elsewhere = str(tmp_path / "deep" / "page.html")
+    assert write_report(output, "A title", {}, TAXONOMY, destination=elsewhere) == elsewhere
+    assert Path(elsewhere).read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    output = write_folder(tmp_path / "out")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"cannot write .*file/report\.html"):
+        write_report(output, "A title", {}, TAXONOMY, destination=str(tmp_path / "file" / "report.html"))
+
+
+def test_the_summary_is_shown(tmp_path: Path) -> None:
+    text = written(Path(write_folder(tmp_path)), SUMMARY).text
+    for expected in (
+        *("Videos seen 1,234", "Labelled 1,200 97.2% of all", "Failed 34 2.8% of all", "Clips 5,678"),
+        *("Wall time 1 min 24 s", "Videos per second 14.6", "torch 2.13.0"),
+        *("model 0123456789abcdef", "taxonomy fedcba9876543210", "pipeline aaaabbbbccccdddd"),
+        "prepare bottleneck 2 min 15 s of work · 2 workers · 9.1 videos/s · 80% busy",
+        "predict 42.1 s of work · 1 worker · 29.3 videos/s · 50% busy",
+    ):
+        assert expected in text
+
+
+def test_without_a_summary_the_tables_are_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path, [label_row("a.mp4"), label_row("b.mp4", duration_s=3650.0)], [failure_row("c.mp4")])
+    text = written(tmp_path).text
+    assert "Videos seen 3 1 h 01 min of video" in text
+    assert "Labelled 2 66.7% of all" in text
+    assert "Failed 1 33.3% of all" in text
+    assert "Clips –" in text
+    assert "Stages" not in text
+    assert "Made with" not in text
+
+
+@pytest.mark.parametrize("odd", ["text", None, math.nan, math.inf, True, [], {}])
+def test_odd_values_in_the_summary_do_not_stop_the_report(tmp_path: Path, odd: object) -> None:
+    keys = ("seen", "labelled", "failed", "clips", "wall_s", "videos_per_s", "stages", "bottleneck", "versions")
+    write_folder(tmp_path, [label_row("a.mp4")])
+    assert "Videos seen 1" in written(tmp_path, dict.fromkeys(keys, odd)).text
+    assert "prepare" in written(tmp_path, {"wall_s": 2.0, "stages": {"prepare": odd, "x": {"busy_s": odd}}}).text
+
+
+def test_a_summary_that_disagrees_with_the_tables_is_pointed_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, [label_row("a.mp4")])
+    assert "The run's summary counts 2 labelled videos, its tables hold 1." in written(tmp_path, {"labelled": 2}).text
+    assert "The run's summary" not in written(tmp_path, {"labelled": 1, "failed": 0}).text
+
+
+def test_a_page_that_lists_a_sample_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = write_folder(tmp_path, [label_row(f"v{i}") for i in range(4)])
+    data = read_report_data(output)
+    data.videos = data.videos[:3]
+    monkeypatch.setattr("pipelines.report.read_report_data", lambda *_: data)
+    assert "All counts cover 4 videos; 3 of them are listed below" in written(tmp_path).text
+
+
+def test_nothing_labelled_and_nothing_failed_are_said(tmp_path: Path) -> None:
+    empty = written(tmp_path).text
+    assert "No video was labelled." in empty
+    assert "No failure is recorded." in empty
+    assert "Score against truth" not in empty
+    assert "Every video could be read." in written(Path(write_folder(tmp_path, [label_row("a.mp4")]))).text
+
+
+def test_the_score_against_truth(tmp_path: Path) -> None:
+    write_folder(tmp_path, [label_row("a.mp4"), label_row("b.mp4")])
+    page = written(tmp_path, {}, TRUTH)
+    text = page.text
+    assert "Top-1 87.5% best label is true Segment mAP – when it happens, not only what" in text
+    assert "Calibration error (ECE) 1.9% lower is better other 3.5" in text
+    assert "Jumping Running 3 Studio Jumping 1" in text
+    assert "top label is wrong (1)" in text
+    assert "score 0.90: 85.0% correct of 40" in text
+    assert "#label=run&truth=jump" in page.addresses
+
+
+def test_truth_without_figures(tmp_path: Path) -> None:
+    write_folder(tmp_path, [label_row("a.mp4")])
+    text = written(tmp_path, {}, replace(TRUTH, metrics={}, confusions=[], reliability=[])).text
+    assert "No class was taken for another one." in text
+    assert "Not measured." in text
+
+
+def test_failures_are_listed_with_their_reason(tmp_path: Path) -> None:
+    rows = [failure_row(f"{i}.mp4", "timeout", "decoding took longer than 60 s") for i in range(301)]
+    text = written(Path(write_folder(tmp_path, failures=rows))).text
+    assert "timeout decoding took longer than its wall-clock limit 301" in text
+    assert "299.mp4 decode decoding took longer than 60 s 1" in text
+    assert "300.mp4" not in text
+    assert "The first 300 of 301" in text
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    taxonomy = Taxonomy([Node(ATTACK, ATTACK, None, ATTACK)])
+    row = label_row(ATTACK, ATTACK)
+    write_folder(tmp_path, [row], [failure_row(ATTACK, ATTACK, ATTACK)], {ATTACK: picture()})
+    truth = Truth(
+        labels={ATTACK: [ATTACK]},
+        segments={ATTACK: [{"label": ATTACK, "start_s": 0.0, "end_s": 1.0}]},
+        metrics={ATTACK: 0.5},
+        confusions=[(ATTACK, ATTACK, 1)],
+        reliability=[],
+    )
+    summary = {"model_id": ATTACK, "versions": {ATTACK: ATTACK}, "stages": {ATTACK: {}}, "bottleneck": ATTACK}
+    page = page_of(write_report(str(tmp_path), ATTACK, summary, taxonomy, truth))
+    assert page.tags.count("script") == 3
+    assert page.tags.count("img") == 0
+    assert page.handlers == []
+    assert ATTACK in page.text
+    assert json.loads(page.scripts["page-data"])["videos"][0][0] == ATTACK
+    assert list(json.loads(page.scripts["pictures-data"])) == [ATTACK]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.none()))
+def test_embedded_json_survives_and_cannot_end_its_element(value: dict[str, Any]) -> None:
+    text = str(report._json(value))
+    assert json.loads(text) == value
+    assert not set(text) & set("<>&\u2028\u2029")
+
+
+def test_the_page_loads_nothing(tmp_path: Path) -> None:
+    write_folder(tmp_path, [label_row("a.mp4", uri="https://example.org/a.mp4")], [failure_row("b.mp4")])
+    page = written(tmp_path, SUMMARY, TRUTH)
+    assert page.addresses
+    assert all(address.startswith("#") for address in page.addresses)
+    assert not set(page.tags) & {"link", "iframe", "object", "embed", "base", "video", "audio", "source"}
+    assert not re.search(r"url\(|@import", page.scripts["style"])
+    assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|EventSource|sendBeacon|import\(", page.scripts["main"])
+
+
+def test_ten_thousand_videos_fit_into_a_few_megabytes(tmp_path: Path) -> None:
+    rows = [label_row(f"camera-{i % 40}/recording_{i:06d}.mp4", score=0.5 + i / 20_000) for i in range(10_000)]
+    uri = write_report(write_folder(tmp_path, rows), "Many", {}, TAXONOMY)
+    assert Path(uri).stat().st_size < 4 << 20
+    assert len(json.loads(page_of(uri).scripts["page-data"])["videos"]) == 10_000
+
+
+# ---- in a real browser --------------------------------------------------------------------------------------------
+
+
+def browser() -> str:
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
+        reason = "needs chromium, chromium-browser or google-chrome to open the report"
+        if os.environ.get("CI"):
+            pytest.fail(f"CI {reason}")
+        pytest.skip(reason)
+    return found[0]
+
+
+def opened(uri: str, tmp_path: Path, address: str = "") -> Page:
+    """Open the page, let its script finish, and return what is then on it; complaints of the browser are errors."""
+    flags = [
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *("--enable-logging=stderr", "--virtual-time-budget=3000", f"--user-data-dir={tmp_path / 'browser'}"),
+    ]
+    done = subprocess.run(
+        [browser(), *flags, "--dump-dom", f"{Path(uri).as_uri()}{address}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr, done.stderr
+    opening = re.search(r"<html[^>]*>", done.stdout)
+    assert opening
+    assert "data-error" not in opening.group()
+    assert "data-pwned" not in opening.group()
+    assert "data-ready" in opening.group()
+    return Page(done.stdout)
+
+
+@pytest.mark.slow
+def test_browser_lists_videos_and_runs_nothing_hostile(tmp_path: Path) -> None:
+    rows = [label_row(ATTACK, "studio", 0.3), *(label_row(f"v{i:02d}.mp4", score=0.9) for i in range(40))]
+    rows += [label_row("__proto__", duration_s=None, segments=[], frame_times_s=[], coverage=None, score=math.nan)]
+    truth = replace(TRUTH, labels={ATTACK: ["jump"], "v00.mp4": ["run"]})
+    write_folder(tmp_path, rows, [failure_row(ATTACK, message=ATTACK)], {ATTACK: picture(), "v39.mp4": picture()})
+    page = opened(write_report(str(tmp_path), ATTACK, SUMMARY, TAXONOMY, truth), tmp_path)
+    assert "42 of 42 videos" in page.text
+    assert "Page 1 of 2" in page.text
+    assert page.tags.count("img") == 3  # two in the list, and one of them again among the least certain
+    assert f"{ATTACK} News Studio ✗ wrong 0.30 missed: Jumping" in page.text
+    assert "no duration known" not in page.text
+    second = opened(f"{tmp_path}/report.html", tmp_path, "#page=2")
+    assert "no duration known" in second.text
+    assert "__proto__ Sport Running –" in second.text
+
+
+@pytest.mark.slow
+def test_browser_follows_filter_and_order_in_the_address(tmp_path: Path) -> None:
+    rows = [label_row(f"r{i}.mp4", "run", 0.95 - i / 100) for i in range(30)]
+    rows += [label_row("s.mp4", "studio", 0.6), label_row("t.mp4", "jump", 0.7)]
+    uri = write_report(write_folder(tmp_path, rows), "A title", {}, TAXONOMY, replace(TRUTH, labels={"t.mp4": ["run"]}))
+    least = opened(uri, tmp_path, "#label=sport&sort=least").text
+    assert "31 of 32 videos" in least
+    assert least.index("r29.mp4 Sport Running") < least.index("t.mp4 Sport Jumping") < least.index("r24.mp4 Sport Run")
+    second = opened(uri, tmp_path, "#q=RUNNING%20r1&page=9").text
+    assert "11 of 32 videos" in second
+    assert "1 of 32 videos" in opened(uri, tmp_path, "#wrong=1").text
+    assert "1 of 32 videos truth: Running" in _chips(opened(uri, tmp_path, "#label=jump&truth=run").text)
+    assert "No video matches." in opened(uri, tmp_path, "#video=%3Cscript%3E").text
+
+
+def _chips(text: str) -> str:
+    match = re.search(r"(truth: \w+) ✕ (\d+ of \d+ videos)", text)
+    return f"{match.group(2)} {match.group(1)}" if match else text
+
+
+@pytest.mark.slow
+def test_browser_opens_an_empty_report_and_one_of_ten_thousand(tmp_path: Path) -> None:
+    empty = write_report(write_folder(tmp_path / "empty"), "Empty", {}, TAXONOMY)
+    assert "No video was labelled." in opened(empty, tmp_path).text
+    rows = [label_row(f"v{i:05d}.mp4", score=0.5 + i / 20_000) for i in range(10_000)]
+    many = opened(write_report(write_folder(tmp_path / "many", rows), "Many", {}, TAXONOMY), tmp_path)
+    assert "10,000 of 10,000 videos" in many.text
+    assert many.text.count("100% looked at") == 25
