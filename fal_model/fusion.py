@@ -50,8 +50,9 @@ class TemporalFusion(nn.Module):
         Returns:
             Fused tokens [B, T, P, D].
         """
-        if not self.blocks:
-            return x_BTPD if motion_BTMD is None else x_BTPD + motion_BTMD.mean(dim=2, keepdim=True)
+        if motion_BTMD is not None:
+            # The short way for the motion of a frame as a whole; the blocks add where it is, and when.
+            x_BTPD = x_BTPD + motion_BTMD.mean(dim=2, keepdim=True)
         x_BQD = x_BTPD.flatten(1, 2)
         motion_BSD = None if motion_BTMD is None else motion_BTMD.flatten(1, 2)
         for block in self.blocks:
