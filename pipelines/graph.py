@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +42,9 @@ ACKS = pa.schema(
         ("num_clips", pa.int32()),
     ]
 )
-# A video that kills its decoder kills a child process, never an actor; an actor that dies anyway (out of memory) is
-# tried again this often, then the job ends with an error instead of retrying for ever.
-MAX_ACTOR_RETRIES = 2
+# A video that kills its decoder kills a child process, never an actor; where an actor dies anyway (out of memory) its
+# part is tried again this often, then the job ends with an error instead of retrying for ever.
+MAX_TASK_RETRIES = 2
 OBJECT_STORE_BLOCK_BYTES = 64 << 20
 NO_PROGRESS_TIMEOUT_S = 1800
 STANDIN_CHUNK_VIDEOS = 8
@@ -131,32 +133,10 @@ def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[
     num_models = resources.model_workers or (int(num_gpus / gpus_each) if gpus_each else 1)
     spare = num_cpus - int(num_models * resources.model_cpus) - 1
     num_decoders = min(resources.decode_workers or max(1, min(spare, os.cpu_count() or 1)), len(todo))
-    dataset = (
-        ray.data.from_items([{"part_index": i} for i in todo], override_num_blocks=len(todo))
-        # 1:N, one core each: decoding is single-threaded by choice, many processes beat many threads.
-        .map_batches(
-            PrepareParts,
-            fn_constructor_args=(plan,),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=num_decoders, max_tasks_in_flight_per_actor=2),
-            num_cpus=1,
-            max_restarts=MAX_ACTOR_RETRIES,
-            max_task_retries=MAX_ACTOR_RETRIES,
-        )
-        # 1:1, a GPU each where there is one: a row is already a whole model batch.
-        .map_batches(
-            PredictBatches,
-            fn_constructor_args=(plan,),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=num_models, max_tasks_in_flight_per_actor=2),
-            num_cpus=resources.model_cpus,
-            num_gpus=gpus_each,
-            max_restarts=MAX_ACTOR_RETRIES,
-            max_task_retries=MAX_ACTOR_RETRIES,
-        )
-    )
+    # 1:N, one core each: decoding is single-threaded by choice, many processes beat many threads.
+    batches = _actors(_items(todo), PrepareParts, plan, size=num_decoders, num_cpus=1)
+    # 1:1, a GPU each where there is one: a row is already a whole model batch.
+    dataset = _actors(batches, PredictBatches, plan, size=num_models, num_cpus=resources.model_cpus, num_gpus=gpus_each)
     yield from _rows_of(dataset, "labelling")
 
 
@@ -172,17 +152,8 @@ def prepare_corpus(plan: ShardPlan, resources: Resources, num_parts: int, report
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
     num_decoders = min(resources.decode_workers or max(1, min(num_cpus - 1, os.cpu_count() or 1)), len(todo))
     if todo:
-        dataset = ray.data.from_items([{"part_index": i} for i in todo], override_num_blocks=len(todo)).map_batches(
-            WriteShards,
-            fn_constructor_args=(plan,),
-            batch_size=1,
-            batch_format="pyarrow",
-            # 1:1, one core each: decoding, flow and JPEG are all single-threaded.
-            compute=ray.data.ActorPoolStrategy(size=num_decoders, max_tasks_in_flight_per_actor=2),
-            num_cpus=1,
-            max_restarts=MAX_ACTOR_RETRIES,
-            max_task_retries=MAX_ACTOR_RETRIES,
-        )
+        # 1:1, one core each: decoding, flow and JPEG are all single-threaded.
+        dataset = _actors(_items(todo), WriteShards, plan, size=num_decoders, num_cpus=1)
         for row in _rows_of(dataset, "preparing"):
             done[row["part_index"]] = ShardCounts.from_json(row["counts"])
             report(_progress_of(done.values()))
@@ -234,6 +205,30 @@ def write_standin(videos: Sequence[StandinVideo], folder: str, report: Callable[
     return [row for index in range(len(chunks)) for row in done[index]]
 
 
+def _items(part_indices: Sequence[int]) -> ray.data.Dataset:
+    """Make a dataset of parts, a block each, so that parts spread over workers."""
+    return ray.data.from_items([{"part_index": i} for i in part_indices], override_num_blocks=len(part_indices))
+
+
+def _actors(
+    dataset: ray.data.Dataset, stage: type, plan: object, *, size: int, num_cpus: float, num_gpus: float = 0.0
+) -> ray.data.Dataset:
+    """Append a stage of ``size`` actors that take one row at a time."""
+    with warnings.catch_warnings():
+        # How often a task is retried has no named parameter in Ray 2.60, and the default is for ever.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        return dataset.map_batches(
+            stage,
+            fn_constructor_args=(plan,),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            max_task_retries=MAX_TASK_RETRIES,
+        )
+
+
 def _rows_of(dataset: ray.data.Dataset, what: str) -> Iterator[dict[str, Any]]:
     try:
         yield from dataset.iter_rows()
@@ -250,6 +245,8 @@ def _cause_of(error: BaseException) -> str:
 
 
 def _configure_ray_data() -> None:
+    # Its plan and timing lines are for Ray's developers; warnings still come through.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S

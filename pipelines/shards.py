@@ -23,6 +23,7 @@ from pipelines.records import CLIP_SPEC_KEY, SCHEMA_VERSION, SHARD, TAXONOMY_KEY
 
 Row = dict[str, Any]
 PREFETCH_BATCHES = 2
+MAX_OPEN_SHARDS = 16
 MAX_SHIFT_SHARE = 0.1
 MAX_GAIN = 0.2
 MAX_OFFSET = 20.0
@@ -169,6 +170,8 @@ class ReadPlan:
     is_shuffled: bool = True
 
     def __post_init__(self) -> None:
+        if not self.is_shuffled and self.num_workers > 1:
+            raise ConfigError([f"unshuffled reading: got {self.num_workers} workers, must be one"])
         if self.batch_clips % self.num_workers:
             raise ConfigError(
                 [f"loop.batch_clips: got {self.batch_clips}, must be a multiple of loop.workers ({self.num_workers})"]
@@ -217,6 +220,7 @@ class _Reader:
     def __init__(self, shards: ShardSet, plan: ReadPlan, per_epoch: int) -> None:
         self.shards, self.plan, self.per_epoch = shards, plan, per_epoch
         self._cache: dict[int, list[Row]] = {}
+        self._files: dict[str, pq.ParquetFile] = {}
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
 
     def batch(self, step: int) -> ShardBatch:
@@ -228,8 +232,10 @@ class _Reader:
         rows = [self._row(int(group), int(index)) for group, index in mine]
         clips = [decode_row(row, self.shards.spec) for row in rows]
         if self.plan.is_augmented:
-            rng = np.random.default_rng([self.plan.seed, step, self.plan.rank])
-            clips = [augment(*clip, rng) for clip in clips]
+            # Seeded by the place in the global batch: the same pixels however many workers share it.
+            places = range(first + self.plan.rank * share, first + self.plan.rank * share + len(clips))
+            dice = (np.random.default_rng([self.plan.seed, epoch, place]) for place in places)
+            clips = [augment(*clip, rng) for clip, rng in zip(clips, dice, strict=True)]
         return ShardBatch(
             ClipArrays(
                 np.stack([c[0] for c in clips]),
@@ -241,6 +247,14 @@ class _Reader:
             [row["video_id"] for row in rows],
         )
 
+    def _file(self, uri: str) -> pq.ParquetFile:
+        """Open a shard; the last few stay open, so that an object in S3 is not fetched again for each row group."""
+        if uri not in self._files:
+            while len(self._files) >= MAX_OPEN_SHARDS:
+                self._files.pop(next(iter(self._files)))
+            self._files[uri] = pq.ParquetFile(_source(uri))
+        return self._files[uri]
+
     def _rows_of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, epoch_order(self.shards.groups, self.plan, epoch))
@@ -249,7 +263,7 @@ class _Reader:
     def _row(self, group_index: int, row_index: int) -> Row:
         if group_index not in self._cache:
             group = self.shards.groups[group_index]
-            rows = pq.ParquetFile(_source(group.uri)).read_row_group(group.index).to_pylist()
+            rows = self._file(group.uri).read_row_group(group.index).to_pylist()
             keep = max(4, 2 * self.plan.batch_clips // max(1, group.num_rows))
             while len(self._cache) >= keep:
                 self._cache.pop(next(iter(self._cache)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fal_model.errors import ConfigError
-from jobs.runtime.cli import DONE, Argument, Outcome, say
+from jobs.runtime.cli import DONE, Argument, Outcome
 from jobs.runtime.config import FalConfig
 from jobs.runtime.progress import progress
 from jobs.runtime.session import ray_session
@@ -53,7 +53,8 @@ def generate(output: str, config: FalConfig) -> tuple[Corpus, dict[str, int]]:
     section = config.corpus
     counts = {"train": section.train_videos, "val": section.val_videos, "test": section.test_videos}
     planned = {name: standin.plan_corpus(n, section.seed, name) for name, n in counts.items()}
-    rows = {name: _write(folder, name, videos, config) for name, videos in planned.items()}
+    with ray_session(config.ray):
+        rows = {name: _write(folder, name, videos) for name, videos in planned.items()}
     broken = _write_broken(folder) if section.has_broken else {}
     corpus = Corpus(
         train_manifest=storage.join(folder, "train.jsonl"),
@@ -69,14 +70,11 @@ def generate(output: str, config: FalConfig) -> tuple[Corpus, dict[str, int]]:
     return corpus, counts
 
 
-def _write(folder: str, split: str, videos: list[standin.StandinVideo], config: FalConfig) -> list[dict[str, Any]]:
-    say(f"{split}: {len(videos)} videos")
-    target = Path(folder, split)
-    with ray_session(config.ray):
-        from pipelines import graph
+def _write(folder: str, split: str, videos: list[standin.StandinVideo]) -> list[dict[str, Any]]:
+    from pipelines import graph
 
-        with progress(f"generating {split}", len(videos), "videos") as update:
-            rows = graph.write_standin(videos, str(target), lambda done: update(done, ""))
+    with progress(f"generating {split}", len(videos), "videos") as update:
+        rows = graph.write_standin(videos, str(Path(folder, split)), lambda done: update(done, "complete"))
     return [row | {"uri": f"{split}/{row['uri']}"} for row in rows]
 
 

@@ -42,10 +42,13 @@ def ray_session(section: RaySection) -> Iterator[None]:
     """Run a block inside Ray; a private one ends with the block."""
     address = resolve_address(section)
     os.environ["RAY_AUTH_MODE"] = check_auth_mode(address)
-    # Two actors instead of 32 read Parquet footers, and libraries stay quiet unless something is wrong.
+    # One actor instead of 32 reads Parquet footers, and checkpoints are committed twice a second.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address == "local":
+        # Ray lowers the priority of its workers by default; here they are all the work there is.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if ray.is_initialized():
