@@ -64,7 +64,7 @@ def cut_windows(duration_s: float, window_s: float) -> list[tuple[float, float]]
         ``(start_s, end_s)`` of each window, rising, without gaps.
     """
     count = max(1, math.ceil(duration_s / window_s - 1e-6))
-    edges = [duration_s * i / count for i in range(count + 1)]
+    edges = [*(duration_s * i / count for i in range(count)), duration_s]
     return list(itertools.pairwise(edges))
 
 
