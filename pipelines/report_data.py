@@ -142,21 +142,22 @@ def read_report_data(output: str, truth: Truth | None = None, max_videos: int = 
         positions = pa.array(np.arange(data.num_labelled - table.num_rows, data.num_labelled))
         kept.append(table.append_column("position", positions))
         num_kept += table.num_rows
-        while num_kept > 2 * max_videos:
-            stride *= 2
-            kept = [_thin(pa.concat_tables(kept), stride, pictured)]
-            num_kept = kept[0].num_rows
-            if stride > data.num_labelled:
-                break
+        if num_kept > 3 * max_videos:
+            rows, stride = _shrink(pa.concat_tables(kept), stride, pictured, 2 * max_videos, data.num_labelled)
+            kept, num_kept = [rows], rows.num_rows
     if kept:
-        rows = pa.concat_tables(kept)
-        # Rows that came after the last thinning are thinned like the others, and all further while they are too many.
-        rows = rows if stride == 1 else _thin(rows, stride, pictured)
-        while rows.num_rows > max_videos and stride < data.num_labelled:
-            stride *= 2
-            rows = _thin(rows, stride, pictured)
+        rows, _ = _shrink(pa.concat_tables(kept), stride, pictured, max_videos, data.num_labelled)
         data.videos = rows.drop_columns(["position"]).to_pylist()
     return data
+
+
+def _shrink(table: pa.Table, stride: int, pictured: pa.Array, wanted: int, num_seen: int) -> tuple[pa.Table, int]:
+    """Thin new rows like those before them, then all of them further while there are more than wanted."""
+    rows = table if stride == 1 else _thin(table, stride, pictured)
+    while rows.num_rows > wanted and stride < num_seen:
+        stride *= 2
+        rows = _thin(rows, stride, pictured)
+    return rows, stride
 
 
 def _label_tables(output: str) -> Iterator[pa.Table]:

@@ -89,6 +89,7 @@ def test_a_large_corpus_lists_the_least_certain_the_pictured_and_a_sample(
     assert listed == sorted(listed, key=lambda v: int(v[1:]))
     if num > max_videos:
         assert {"v0", *least} <= set(listed)
+        assert len(listed) >= min(num, max_videos / 2 - len(least))
     else:
         assert len(listed) == num
 
