@@ -159,6 +159,7 @@ class ReadPlan:
         num_workers: All workers; must divide ``batch_clips``.
         seed: Seed of order and augmentation.
         is_augmented: Shift and re-light clips at random.
+        is_mirrored: Also mirror half of the augmented clips: only where no class tells left from right.
         is_shuffled: False reads in file order, keeping the short last batch.
     """
 
@@ -167,6 +168,7 @@ class ReadPlan:
     num_workers: int = 1
     seed: int = 0
     is_augmented: bool = False
+    is_mirrored: bool = False
     is_shuffled: bool = True
 
     def __post_init__(self) -> None:
@@ -235,7 +237,9 @@ class _Reader:
             # Seeded by the place in the global batch: the same pixels however many workers share it.
             places = range(first + self.plan.rank * share, first + self.plan.rank * share + len(clips))
             dice = (np.random.default_rng([self.plan.seed, epoch, place]) for place in places)
-            clips = [augment(*clip, rng) for clip, rng in zip(clips, dice, strict=True)]
+            clips = [
+                augment(*clip, rng, can_mirror=self.plan.is_mirrored) for clip, rng in zip(clips, dice, strict=True)
+            ]
         return ShardBatch(
             ClipArrays(
                 np.stack([c[0] for c in clips]),
@@ -294,11 +298,15 @@ def decode_row(row: Row, spec: ClipSpec) -> tuple[npt.NDArray[np.uint8], npt.NDA
 
 
 def augment(
-    frames_THWC: npt.NDArray[np.uint8], flow_q_THWC: npt.NDArray[np.int8], rng: np.random.Generator
+    frames_THWC: npt.NDArray[np.uint8],
+    flow_q_THWC: npt.NDArray[np.int8],
+    rng: np.random.Generator,
+    *,
+    can_mirror: bool = False,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]:
-    """Shift the picture and its flow together, and change brightness and contrast.
+    """Shift the picture and its flow together, change brightness and contrast, and mirror half of the clips if allowed.
 
-    Nothing is mirrored and time is kept: left, right and order are what some classes are about.
+    Time is kept: order is what some classes are about.
     """
     size, grid = frames_THWC.shape[1], flow_q_THWC.shape[1]
     most = int(grid * MAX_SHIFT_SHARE)
@@ -308,4 +316,7 @@ def augment(
     flow_rows, flow_columns = (np.clip(np.arange(grid) + d, 0, grid - 1) for d in (down, right))
     gain, offset = 1 + rng.uniform(-MAX_GAIN, MAX_GAIN), rng.uniform(-MAX_OFFSET, MAX_OFFSET)
     table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
-    return table[frames_THWC[:, rows][:, :, columns]], flow_q_THWC[:, flow_rows][:, :, flow_columns]
+    frames, flow_q = table[frames_THWC[:, rows][:, :, columns]], flow_q_THWC[:, flow_rows][:, :, flow_columns]
+    if can_mirror and rng.random() < 1 / 2:
+        return frames[:, :, ::-1], flow_q[:, :, ::-1] * np.array([-1, 1], np.int8)
+    return frames, flow_q

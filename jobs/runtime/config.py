@@ -45,6 +45,7 @@ class LoopSection:
     Attributes:
         epochs: Passes over the training clips; sets ``train.total_steps``. 0 leaves that as it is.
         batch_clips: Clips per step over all workers.
+        is_mirrored: Mirror half of the clips, left to right: only where no class tells left from right.
         workers: Training workers.
         gpus_per_worker: GPUs of each worker; 0 trains on the CPU.
         cpus_per_worker: Cores asked of Ray for each worker; its threads share the machine's cores either way.
@@ -56,6 +57,7 @@ class LoopSection:
 
     epochs: Annotated[int, Range(ge=0, le=100_000)] = 0
     batch_clips: Annotated[int, Range(ge=1, le=1_000_000)] = 16
+    is_mirrored: bool = False
     workers: Annotated[int, Range(ge=1, le=4096)] = 1
     gpus_per_worker: Annotated[float, Range(ge=0, le=8)] = 0.0
     cpus_per_worker: Annotated[float, Range(gt=0, le=256)] = 1.0

@@ -116,6 +116,7 @@ def train_worker(settings: dict[str, WorkerPlan]) -> None:
         num_workers=num_workers,
         seed=plan.train_config.seed,
         is_augmented=True,
+        is_mirrored=plan.loop.is_mirrored,
     )
     meter = _Meter(plan, tracker, is_speaking=rank == 0)
     batches = read_batches(train_set, read_plan, state.step, plan.train_config.total_steps)

@@ -98,7 +98,7 @@ def _key(
         model_id=content_id([model_config.to_dict(), config.model.init_from]),
         taxonomy_id=shard_sets["train"].taxonomy.taxonomy_id,
         pipeline_id=model_config.clip.pipeline_id,
-        settings_id=content_id([asdict(train_config), config.loop.batch_clips]),
+        settings_id=content_id([asdict(train_config), config.loop.batch_clips, config.loop.is_mirrored]),
     )
 
 
