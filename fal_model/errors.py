@@ -40,6 +40,9 @@ class ConfigError(FalError):
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (self.problems,)  # Ray carries errors between processes
+
 
 class TaxonomyError(ConfigError):
     """A label tree is not a tree; the message lists every problem found."""
@@ -71,6 +74,9 @@ class VideoError(FalError):
         self.stage = stage
         self.message = printable(message)
         super().__init__(f"{kind.value}: {self.message}")
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[FailureKind, str, str]]:
+        return type(self), (self.kind, self.message, self.stage)  # Ray carries errors between processes
 
 
 def printable(text: str, max_chars: int = 500) -> str:

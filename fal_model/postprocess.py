@@ -47,8 +47,7 @@ def path_scores(
         # Classes are ordered by level, so a parent's score is final before its children need it.
         at = np.flatnonzero(levels == level)
         scores[..., at] = conditional[..., at] * scores[..., parents[at]]
-    rounded: npt.NDArray[np.float32] = scores.astype(np.float32)
-    return rounded
+    return scores.astype(np.float32)
 
 
 def counted(labels: npt.NDArray[np.floating], taxonomy: Taxonomy) -> npt.NDArray[np.float32]:
@@ -66,7 +65,8 @@ def counted(labels: npt.NDArray[np.floating], taxonomy: Taxonomy) -> npt.NDArray
     has_child = np.zeros((num_classes + 1, *labels.shape[:-1]), dtype=bool)
     np.logical_or.at(has_child, parents, np.moveaxis(labels > 0, -1, 0))
     has_child[num_classes] = True
-    return np.moveaxis(has_child[parents], 0, -1).astype(np.float32)
+    counts: npt.NDArray[np.float32] = np.moveaxis(has_child[parents], 0, -1).astype(np.float32)
+    return counts
 
 
 def clip_segments(

@@ -47,7 +47,7 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         problems = range_problems(self)
-        if self.flow_size_px > self.size_px:
+        if not problems and self.flow_size_px > self.size_px:
             problems.append(f"flow_size_px: got {self.flow_size_px}, must be at most size_px ({self.size_px})")
         if problems:
             raise ConfigError([f"clip.{p}" for p in problems])

@@ -208,8 +208,11 @@ def _in_cycle(node: Node, by_id: Mapping[str, Node]) -> bool:
 
 def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
     by_id = {n.id: n for n in nodes}
-
-    def level(node: Node) -> int:
-        return 0 if node.parent is None else 1 + level(by_id[node.parent])
-
-    return tuple(sorted(nodes, key=level))  # sorted() is stable: the given order holds within a level
+    levels: dict[str | None, int] = {None: -1}
+    for node in nodes:
+        climb = [node]  # a list, not recursion: trees may be deeper than Python's stack
+        while climb[-1].parent is not None and climb[-1].parent not in levels:
+            climb.append(by_id[climb[-1].parent])
+        for step in reversed(climb):
+            levels[step.id] = levels[step.parent] + 1
+    return tuple(sorted(nodes, key=lambda n: levels[n.id]))  # sorted() is stable: the given order holds within a level
