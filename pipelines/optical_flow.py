@@ -11,8 +11,11 @@ from pipelines import pixels
 MAX_GAP_STEPS = 5.0
 """A neighbour further away than this many flow steps shows another moment, not the same motion."""
 CUT_CORRELATION = 0.5
-"""Two pictures a fraction of a second apart whose gray values correlate less than this show different scenes."""
+CUT_OVERLAP = 0.6
+"""Two pictures a fraction of a second apart show different scenes if their gray values correlate less than this *and*
+their histograms overlap less than that: motion changes the first, a change of light the second, a cut mostly both."""
 MIN_CONTRAST = 4.0
+HISTOGRAM_BINS = 32
 
 
 class FlowEstimator:
@@ -47,10 +50,10 @@ class FlowEstimator:
 
 
 def is_cut(from_HW: npt.NDArray[np.uint8], to_HW: npt.NDArray[np.uint8]) -> bool:
-    """Tell whether two neighbouring pictures show different scenes.
+    """Tell whether two neighbouring gray pictures show different scenes.
 
-    Both are averaged to 16 x 16 cells, so that motion hardly matters, then correlated. Pictures without contrast
-    are never a cut: there is nothing to tell scenes apart by.
+    Correlation is taken over 16 x 16 averaged cells. Pictures without contrast are never a cut: there is nothing to
+    tell scenes apart by. Cuts between scenes of like brightness are missed; motion is never taken for a cut.
     """
     from_N = pixels.area_average(from_HW.astype(np.float32), 16).ravel()
     to_N = pixels.area_average(to_HW.astype(np.float32), 16).ravel()
@@ -58,4 +61,13 @@ def is_cut(from_HW: npt.NDArray[np.uint8], to_HW: npt.NDArray[np.uint8]) -> bool
     if from_std < MIN_CONTRAST or to_std < MIN_CONTRAST:
         return False
     correlation = float(np.mean((from_N - from_N.mean()) * (to_N - to_N.mean()))) / (from_std * to_std)
-    return correlation < CUT_CORRELATION
+    return correlation < CUT_CORRELATION and _overlap(from_HW, to_HW) < CUT_OVERLAP
+
+
+def _overlap(first_HW: npt.NDArray[np.uint8], second_HW: npt.NDArray[np.uint8]) -> float:
+    """Return the share of pixels that the gray histograms have in common, 0 to 1."""
+    bin_width = 256 // HISTOGRAM_BINS
+    first, second = (
+        np.bincount(picture_HW.ravel() // bin_width, minlength=HISTOGRAM_BINS) for picture_HW in (first_HW, second_HW)
+    )
+    return float(np.minimum(first, second).sum()) / first_HW.size

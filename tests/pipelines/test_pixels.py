@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines import pixels
+from tests.helpers.video import texture
+
+
+def test_a_constant_picture_stays_constant_at_any_size() -> None:
+    image_HWC = np.full((30, 50, 3), 77, np.uint8)
+    for height_px, width_px in ((10, 10), (100, 80)):
+        resized_HWC = pixels.resize(image_HWC, height_px, width_px)
+        assert resized_HWC.shape == (height_px, width_px, 3)
+        assert (resized_HWC == 77).all()
+
+
+def test_shrinking_averages() -> None:
+    checks_HWC = np.indices((8, 8)).sum(axis=0)[:, :, None].repeat(3, axis=2) % 2 * 200
+    assert (pixels.resize(checks_HWC.astype(np.uint8), 4, 4) == 100).all()
+
+
+def test_area_average_keeps_the_mean() -> None:
+    field_HWC = np.random.default_rng(0).normal(size=(24, 24, 2)).astype(np.float32)
+    small_HWC = pixels.area_average(field_HWC, 6)
+    assert small_HWC.shape == (6, 6, 2)
+    assert np.allclose(small_HWC[0, 0], field_HWC[:4, :4].mean(axis=(0, 1)), atol=1e-5)
+
+
+def test_gray_weighs_green_most() -> None:
+    grays = [int(pixels.gray(np.full((2, 2, 3), colour, np.uint8))[0, 0]) for colour in np.eye(3) * 255]
+    assert grays[1] > grays[0] > grays[2]
+
+
+CORNERS = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, axis=2)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ((1, 0, 0, 0, 1), [[0, 1, 2], [3, 4, 5]]),
+        ((0, 1, 0, -1, 0), [[3, 0], [4, 1], [5, 2]]),  # right goes down: a quarter turn clockwise
+        ((-1, 0, 0, 0, -1), [[5, 4, 3], [2, 1, 0]]),
+        ((0, -1, 0, 1, 0), [[2, 5], [1, 4], [0, 3]]),
+        ((-1, 0, 0, 0, 1), [[2, 1, 0], [5, 4, 3]]),
+        ((1, 0, 0, 0, -1), [[3, 4, 5], [0, 1, 2]]),
+        ((0, 1, 0, 1, 0), [[0, 3], [1, 4], [2, 5]]),  # right and down change places
+        ((0, -1, 0, -1, 0), [[5, 2], [4, 1], [3, 0]]),
+    ],
+)
+def test_each_of_the_eight_orientations(matrix: tuple[int, ...], expected: list[list[int]]) -> None:
+    turns, mirrored = pixels.turn_of_matrix([65536 * value for value in matrix])
+    oriented_HWC = pixels.orient(CORNERS, turns, mirrored=mirrored)
+    assert oriented_HWC[:, :, 0].tolist() == expected
+    assert oriented_HWC.flags.c_contiguous
+
+
+@pytest.mark.parametrize("matrix", [(0, 0, 0, 0, 0), (1, 1, 0, -1, 1), (0.7, 0.7, 0, -0.7, 0.7)])
+def test_a_matrix_without_right_angles_is_no_turn(matrix: tuple[float, ...]) -> None:
+    assert pixels.turn_of_matrix(matrix) == (0, False)
+
+
+def test_jpeg_there_and_back() -> None:
+    image_HWC = texture(48, 64)
+    fine, coarse = pixels.encode_jpeg(image_HWC, 95), pixels.encode_jpeg(image_HWC, 20)
+    assert len(coarse) < len(fine)
+    back_HWC = pixels.decode_jpeg(fine)
+    assert back_HWC.shape == image_HWC.shape
+    assert np.abs(back_HWC.astype(int) - image_HWC).mean() < 3  # red is still red: a swap would be far off
+
+
+def test_only_rgb_pictures_become_jpeg() -> None:
+    with pytest.raises(ValueError, match=r"encode_jpeg: got shape \(4, 4\), need H x W x 3"):
+        pixels.encode_jpeg(np.zeros((4, 4), np.uint8), 90)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture"])
+def test_what_is_no_jpeg_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=f"decode_jpeg: {len(data)} bytes are not a readable JPEG"):
+        pixels.decode_jpeg(data)
+
+
+def test_one_thread() -> None:
+    import cv2
+
+    pixels.use_one_thread()
+    assert cv2.getNumThreads() == 1
