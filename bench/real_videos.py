@@ -20,8 +20,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jobs import evaluate, label_corpus, prepare_corpus, train
-from pipelines.manifest import split_of, write_manifest
+from jobs import evaluate, label_corpus, prepare_corpus, train  # noqa: E402 - after the path is set
+from pipelines.manifest import split_of, write_manifest  # noqa: E402 - after the path is set
 
 FIGHT_SETTINGS = (
     "loop.epochs=30",
