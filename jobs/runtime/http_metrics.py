@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OTHER_PATH = "other"
+CLIENT_GONE = (499, "client_gone")
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
@@ -73,7 +75,7 @@ class MetricsMiddleware:
             await self._app(scope, receive, send)
             return
         started_s = self._metrics.start()
-        # Without an answer the request ended in a fault, which is answered further out, or the client has gone.
+        # Without an answer the request ended in a fault, which is answered further out.
         status, state = 500, scope.setdefault("state", {})
 
         async def watched_send(message: Message) -> None:
@@ -85,5 +87,8 @@ class MetricsMiddleware:
 
         try:
             await self._app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            status, state["kind"] = CLIENT_GONE
+            raise
         finally:
             self._metrics.finish(scope["path"], status, state.get("kind", "internal_error"), started_s)
