@@ -66,16 +66,19 @@ class NamelessFile:
         self.failure: OSError | None = None
 
     def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes."""
+        """Return at most ``size`` bytes; none at the end and, noting the error, where reading fails."""
         try:
             return self._source.read(size)
         except OSError as error:
             self.failure = error
-            raise
+            return b""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position; return it."""
-        return self._source.seek(offset, whence)
+        """Move the position and return it, or -1 for a place that is not there."""
+        try:
+            return self._source.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
     def tell(self) -> int:
         """Return the position."""

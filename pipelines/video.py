@@ -20,13 +20,11 @@ from typing import BinaryIO
 import av
 import numpy as np
 import numpy.typing as npt
+from av import Packet, VideoFrame, VideoStream
 from av.container import InputContainer
-from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
-from av.video.stream import VideoStream
 
 from fal_model.errors import FailureKind, VideoError
 from pipelines import pixels
@@ -178,7 +176,7 @@ class VideoSource:
                     "format_whitelist": DEMUXERS,
                     "codec_whitelist": DECODERS,
                     "protocol_whitelist": "none",
-                    "max_streams": str(self._limits.max_streams),
+                    "max_streams": str(self._limits.max_streams + 1),
                     "enable_drefs": "0",
                     "use_absolute_path": "0",
                 },
@@ -196,8 +194,7 @@ class VideoSource:
         if self._source.failure is not None:
             kind, text = FailureKind.STORAGE_ERROR, f"reading failed: {self._source.failure}"
         elif isinstance(error, MemoryError):
-            kind = FailureKind.LIMIT_EXCEEDED
-            text = f"over {self._limits.max_streams} streams, or more memory than allowed"
+            kind, text = FailureKind.LIMIT_EXCEEDED, "opening needs more memory or streams than allowed"
         elif isinstance(error, av.ArgumentError | av.PatchWelcomeError | av.DemuxerNotFoundError):
             kind, text = FailureKind.UNSUPPORTED_FORMAT, f"not an allowed container ({text})"
         elif not isinstance(error, av.FFmpegError):
@@ -210,6 +207,8 @@ class VideoSource:
 
     def _choose_stream(self) -> None:
         """Take the stream that a player would show, and leave the others unread."""
+        if len(self._container.streams) > self._limits.max_streams:
+            raise _over_limit(f"more than {self._limits.max_streams} streams")
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & av.stream.Disposition.attached_pic:
             types = ", ".join(sorted({s.type for s in self._container.streams})) or "none"
@@ -220,8 +219,7 @@ class VideoSource:
             raise VideoError(FailureKind.UNSUPPORTED_CODEC, f"no allowed decoder for the stream ({name})", "probe")
         allowed = self._limits.max_pixels_per_frame
         if context.width * context.height > allowed:
-            text = f"{context.width} x {context.height} pixels, at most {allowed} are allowed"
-            raise VideoError(FailureKind.LIMIT_EXCEEDED, text, "probe")
+            raise _over_limit(f"{context.width} x {context.height} pixels, at most {allowed} are allowed")
         for other in self._container.streams:
             if other.index != stream.index:
                 other.discard = av.stream.Discard.all
@@ -237,18 +235,19 @@ class VideoSource:
                     if packet.size > 0:  # the last one is empty and only flushes
                         yield packet
             except MemoryError as error:
-                raise VideoError(FailureKind.LIMIT_EXCEEDED, "reading needs more memory than allowed") from error
+                raise _over_limit("reading needs more memory than allowed") from error
             except av.FFmpegError as error:
                 self._note(error)
             else:
-                return
+                break
+        if self._source.failure is not None:  # FFmpeg took it for the end of the file
+            raise VideoError(FailureKind.STORAGE_ERROR, f"reading failed: {self._source.failure}")
 
     def _index(self) -> Packets:
         log = PacketLog()
         for packet in self._demux():
             if len(log) >= self._limits.max_frames:
-                text = f"more than {self._limits.max_frames} packets in the video stream"
-                raise VideoError(FailureKind.LIMIT_EXCEEDED, text, "probe")
+                raise _over_limit(f"more than {self._limits.max_frames} packets in the video stream")
             is_encrypted = packet.has_sidedata("encryption_info")  # it would decode to garbage, without an error
             self.is_encrypted |= is_encrypted
             log.add(
@@ -261,8 +260,6 @@ class VideoSource:
                 self._held.append(packet)
         if log.num_bytes > HELD_BYTES:
             self._held.clear()
-        if self._source.failure is not None:
-            raise VideoError(FailureKind.STORAGE_ERROR, f"reading failed: {self._source.failure}", "probe")
         return log.packets()
 
     def _packets_from(self, index: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
@@ -274,11 +271,9 @@ class VideoSource:
         if at is None or at > index or self.packets.size_bytes[at:index].sum() > SKIP_READ_BYTES:
             at = self._seek(index)
         for packet in self._demux():
-            at = self.packets.find(packet.pts, packet.size, at)
-            self._position = at + 1
-            if at >= index:
-                yield at, packet
-            at += 1
+            at = self._position = self.packets.find(packet.pts, packet.size, at) + 1
+            if at > index:
+                yield at - 1, packet
         self._position = None
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
@@ -286,7 +281,7 @@ class VideoSource:
         try:
             return self._context.decode(packet)
         except MemoryError as error:
-            raise VideoError(FailureKind.LIMIT_EXCEEDED, "decoding needs more memory than allowed") from error
+            raise _over_limit("decoding needs more memory than allowed") from error
         except av.FFmpegError as error:
             if packet is not None:
                 self._note(error)
@@ -314,6 +309,10 @@ class VideoSource:
     def _note(self, error: Exception) -> None:
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(_text_of(error))
+
+
+def _over_limit(text: str) -> VideoError:
+    return VideoError(FailureKind.LIMIT_EXCEEDED, text, "probe")
 
 
 def _text_of(error: Exception) -> str:

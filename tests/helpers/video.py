@@ -80,7 +80,7 @@ def numbered_video(
         fps=fps,
         codec=codec,
         times_s=times_s,
-        options={"preset": "ultrafast"} if codec == "libx264" else None,
+        options={"preset": "veryfast"} if codec == "libx264" else None,
         keyframe_interval=keyframe_interval,
         rotation_deg=rotation_deg,
     )

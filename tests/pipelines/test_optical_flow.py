@@ -49,7 +49,7 @@ def test_motion_and_a_change_of_light_are_no_cut() -> None:
     first_HWC, second_HWC = panning_frames(2, 6, 6)
     first_HW, second_HW = pixels.gray(first_HWC), pixels.gray(second_HWC)
     assert not is_cut(first_HW, second_HW)
-    assert not is_cut(first_HW, (second_HW // 2).astype(np.uint8))
+    assert not is_cut(first_HW, (first_HW // 2).astype(np.uint8))
 
 
 def test_pictures_without_contrast_are_no_cut() -> None:

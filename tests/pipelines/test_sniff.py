@@ -99,6 +99,6 @@ def test_the_bytes_ffmpeg_gets_have_no_name_and_remember_failures() -> None:
     file = NamelessFile(_FailingFile(error))
     assert not hasattr(file, "name")
     assert file.seek(3) == file.tell() == 3
-    with pytest.raises(OSError, match="Input/output error"):
-        file.read(1)
+    assert file.read(1) == b""
     assert file.failure is error
+    assert file.seek(-5) == -1

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import io
+import socket
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from fal_model.errors import FailureKind, VideoError
+from pipelines.limits import DecodeLimits
+from pipelines.video import VideoSource, _refuse_to_open, write_video
+from tests.helpers.video import numbered_frame, numbered_frames, numbered_video, read_number
+
+LIMITS = DecodeLimits()
+
+
+def open_error(data: bytes | Path, limits: DecodeLimits = LIMITS) -> VideoError:
+    with pytest.raises(VideoError) as caught:
+        VideoSource(io.BytesIO(data if isinstance(data, bytes) else data.read_bytes()), limits)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("mp4", "libx264"),
+        ("mkv", "libx264"),
+        ("mov", "mpeg4"),
+        ("avi", "mpeg4"),
+        ("ts", "libx264"),
+        ("webm", "libvpx-vp9"),
+    ],
+)
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path, suffix: str, codec: str) -> None:
+    first, second = (numbered_video(tmp_path / f"{name}.{suffix}", 6, codec=codec) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    assert first.stat().st_size > 500
+
+
+def test_written_times_are_kept(tmp_path: Path) -> None:
+    times_s = [0.0, 0.1, 0.15, 0.9, 2.0]
+    path = numbered_video(tmp_path / "a.mp4", 5, times_s=times_s)
+    with path.open("rb") as file:
+        source = VideoSource(file, LIMITS)
+        assert np.sort(source.packets.pts) * source.tick_s == pytest.approx(times_s, abs=1e-4)
+        source.close()
+
+
+def test_keyframes_come_as_often_as_asked(tmp_path: Path) -> None:
+    path = numbered_video(tmp_path / "a.mp4", 20, keyframe_interval=4)
+    source = VideoSource(io.BytesIO(path.read_bytes()), LIMITS)
+    keys = np.flatnonzero(source.packets.is_key)
+    assert keys[0] == 0
+    assert np.diff(keys).max() <= 4
+
+
+def test_ntsc_rates_can_be_written(tmp_path: Path) -> None:
+    source = VideoSource(
+        io.BytesIO(numbered_video(tmp_path / "a.mp4", 6, fps=Fraction(30000, 1001)).read_bytes()), LIMITS
+    )
+    assert source.rate_fps == pytest.approx(29.97, abs=0.01)
+
+
+def test_no_frames_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="write_video: got no frames, need at least one"):
+        write_video(tmp_path / "a.mp4", [], fps=10)
+
+
+def test_every_frame_needs_its_time(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="write_video: got 1 times, need one for frame 1"):
+        write_video(tmp_path / "a.mp4", numbered_frames(2), fps=10, times_s=[0.0])
+
+
+def test_an_audio_encoder_writes_no_video(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="write_video: codec 'aac' is not a video encoder"):
+        write_video(tmp_path / "a.mp4", numbered_frames(1), fps=10, codec="aac")
+
+
+def test_a_range_of_packets_gives_its_frames_upright(tmp_path: Path) -> None:
+    source = VideoSource(io.BytesIO(numbered_video(tmp_path / "a.mp4", 20, codec="mpeg4").read_bytes()), LIMITS)
+    pictures = [source.picture(decoded, 60) for decoded in source.frames(10, 13, None)]
+    assert [read_number(picture) for picture in pictures if picture is not None] == [10, 11, 12, 13]
+    assert source.size_px == (64, 96)
+    source.close()
+
+
+def test_colours_come_out_as_they_went_in(tmp_path: Path) -> None:
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (128, 128, 128)]
+    frames = [np.full((32, 32, 3), colour, np.uint8) for colour in colours]
+    for pix_fmt in ("yuv420p", "yuv444p", "yuv420p10le"):
+        path = tmp_path / f"{pix_fmt}.mp4"
+        write_video(path, frames, fps=10, options={"crf": "5", "pix_fmt": pix_fmt})
+        source = VideoSource(io.BytesIO(path.read_bytes()), LIMITS)
+        for decoded, colour in zip(source.frames(0, 3, None), colours, strict=True):
+            picture_HWC = source.picture(decoded, 16)
+            assert picture_HWC is not None
+            assert np.abs(picture_HWC.astype(int) - colour).max() <= 6
+        source.close()
+
+
+def test_too_many_pixels_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    path = numbered_video(tmp_path / "a.mp4", 2)
+    error = open_error(path, DecodeLimits(max_pixels_per_frame=96 * 64 - 1))
+    assert error.kind is FailureKind.LIMIT_EXCEEDED
+    assert "96 x 64 pixels, at most 6143 are allowed" in error.message
+
+
+def test_too_many_packets_are_refused(tmp_path: Path) -> None:
+    error = open_error(numbered_video(tmp_path / "a.mp4", 9), DecodeLimits(max_frames=8))
+    assert error.kind is FailureKind.LIMIT_EXCEEDED
+    assert error.message == "more than 8 packets in the video stream"
+
+
+def test_too_many_streams_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=10, width=96, height=64) for _ in range(3)]
+        for stream in streams:
+            assert isinstance(stream, av.VideoStream)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_frame(1), format="rgb24")))
+            container.mux(stream.encode(None))
+    VideoSource(io.BytesIO(path.read_bytes()), DecodeLimits(max_streams=3)).close()
+    error = open_error(path, DecodeLimits(max_streams=2))
+    assert error.kind is FailureKind.LIMIT_EXCEEDED
+    assert error.message == "more than 2 streams"
+
+
+def audio_file(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac" if path.suffix == ".mp4" else "pcm_s16le", rate=8000)
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    error = open_error(audio_file(tmp_path / "a.mp4"))
+    assert error.kind is FailureKind.NO_VIDEO_STREAM
+    assert error.message == "no video stream; streams: audio"
+
+
+def test_a_container_that_is_not_on_the_list_is_refused(tmp_path: Path) -> None:
+    error = open_error(audio_file(tmp_path / "a.wav"))
+    assert error.kind is FailureKind.UNSUPPORTED_FORMAT
+    assert "not an allowed container" in error.message
+
+
+def test_a_codec_that_is_not_on_the_list_is_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.avi", numbered_frames(2), fps=10, codec="zmbv", options={"pix_fmt": "bgr0"})
+    error = open_error(tmp_path / "a.avi")
+    assert error.kind is FailureKind.UNSUPPORTED_CODEC
+    assert error.message == "no allowed decoder for the stream (zmbv)"
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (bytes(range(128, 256)) * 20, FailureKind.NOT_A_VIDEO),
+        (b"\x00\x00\x00\x20ftypisom" + bytes(200), FailureKind.CORRUPT),
+        (b"\x1aE\xdf\xa3" + bytes(range(256)), FailureKind.CORRUPT),
+    ],
+)
+def test_what_cannot_be_read_is_told_apart(data: bytes, kind: FailureKind) -> None:
+    assert open_error(data).kind is kind
+
+
+class _Broken(io.BytesIO):
+    """Reading beyond a place fails, as on a bad disk."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() >= 4096:
+            raise OSError(5, "Input/output error")
+        return super().read(min(size or 0, 4096))
+
+
+def test_a_read_error_is_not_taken_for_the_end_of_the_file(tmp_path: Path) -> None:
+    data = numbered_video(tmp_path / "a.mkv", 200).read_bytes()
+    assert len(data) > 8192
+    with pytest.raises(VideoError, match=r"storage_error: reading failed: .*Input/output error"):
+        VideoSource(_Broken(data), LIMITS)
+
+
+def test_references_reach_neither_files_nor_the_network(tmp_path: Path) -> None:
+    other = numbered_video(tmp_path / "other.ts", 10)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        targets = (str(other), f"file:{other}", f"http://127.0.0.1:{port}/a.ts", f"tcp://127.0.0.1:{port}")
+        for target in targets:
+            for text in (
+                f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
+                f"ffconcat version 1.0\nfile '{target}'\n",
+                f"<MPD><Period><BaseURL>{target}</BaseURL></Period></MPD>",
+            ):
+                assert open_error(text.encode()).kind is FailureKind.UNSUPPORTED_FORMAT
+        session = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video {port} RTP/AVP 96\n"
+        assert open_error(session.encode()).kind is FailureKind.UNSUPPORTED_FORMAT
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_ffmpeg_is_refused_every_other_file() -> None:
+    with pytest.raises(
+        VideoError, match="unsupported_format: the file refers to 'http://x/y'; references are not followed"
+    ):
+        _refuse_to_open("http://x/y", 1, {})
