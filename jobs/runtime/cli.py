@@ -52,7 +52,7 @@ def run(argv: Sequence[str] | None, description: str, arguments: Sequence[Argume
     """Parse the command line, run the job, print its one-screen summary, and return its exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parser = _parser(description, arguments)
-    options = vars(parser.parse_args(argv))
+    options = vars(parser.parse_intermixed_args(argv))  # settings may stand before, between and after the arguments
     try:
         config = load_config(options.pop("config"), options.pop("overrides"))
         if options.pop("print_config"):

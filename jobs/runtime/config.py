@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -144,11 +144,11 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> FalConfig:
     data, problems = _read_yaml(path)
     for text in overrides:
         problems += _apply_override(data, text)
-    problems += _unknown_keys(data, FalConfig, "")
-    typed, type_problems = _validated(data)
-    problems += [p for p in type_problems if p not in problems]
-    if problems or typed is None:
+    config, found = _build(FalConfig, data, "")
+    problems += found
+    if problems:
         raise ConfigError(problems)
+    typed: FalConfig = config
     return typed
 
 
@@ -181,50 +181,71 @@ def _read_yaml(path: str | None) -> tuple[dict[str, Any], list[str]]:
         return {}, []
     if not isinstance(data, dict):
         return {}, [f"--config: {path!r} holds {type(data).__name__}, expected sections"]
-    return data, []
+    # A section whose every line is commented out reads as null.
+    return {name: section for name, section in data.items() if section is not None}, []
 
 
 def _apply_override(data: dict[str, Any], text: str) -> list[str]:
     path, equals, value = text.partition("=")
-    section, dot, key = path.partition(".")
-    if not (equals and dot and section and key):
+    *sections, key = path.split(".")
+    if not (equals and sections and key and all(sections)):
         return [f"override {text!r}: expected section.key=value"]
     try:
-        parsed = yaml.safe_load(value)
+        parsed = yaml.safe_load(value) if value else ""
     except yaml.YAMLError:
         return [f"override {text!r}: the value is not YAML"]
-    target = data.setdefault(section, {})
-    if not isinstance(target, dict):
-        return [f"{section}: got {target!r}, expected a section"]
+    target = data
+    for depth, name in enumerate(sections, start=1):
+        inner = target.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return [f"{'.'.join(sections[:depth])}: got {inner!r}, expected a section"]
+        target = inner
     target[key] = parsed
     return []
 
 
-def _unknown_keys(data: Mapping[str, Any], owner: type, prefix: str) -> list[str]:
-    known = {f.name for f in fields(owner)}
-    problems: list[str] = []
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"allowed: {', '.join(sorted(known))}"
-            problems.append(f"{prefix}{key}: unknown setting; {hint}")
-    for name, kind in get_type_hints(owner).items():
-        section = data.get(name)
-        choices = [k for k in (kind, *getattr(kind, "__args__", ())) if is_dataclass(k)]
-        if choices and isinstance(section, Mapping) and isinstance(choices[0], type):
-            problems += _unknown_keys(section, choices[0], f"{prefix}{name}.")
-    return problems
+def _build(kind: Any, data: Mapping[Any, Any], prefix: str) -> tuple[Any, list[str]]:
+    """Make one section from plain data; None and its problems where it cannot be made.
 
-
-def _validated(data: dict[str, Any]) -> tuple[FalConfig | None, list[str]]:
+    Sections inside are made first and on their own: a rule that one of them breaks hides no problem of another.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    problems = [_unknown(key, hints, prefix) for key in data if key not in hints]
+    values = {key: value for key, value in data.items() if key in hints}
+    for name, value in list(values.items()):
+        section = _section_in(hints[name])
+        found = _boolean_problem(hints[name], value, f"{prefix}{name}")
+        if section and isinstance(value, Mapping):
+            values[name], found = _build(section, value, f"{prefix}{name}.")
+        if found:
+            problems += found
+            del values[name]
     try:
-        return TypeAdapter(FalConfig).validate_python(data), []
+        return TypeAdapter(kind).validate_python(values), problems
     except ConfigError as error:
-        return None, error.problems
+        return None, problems + error.problems
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(p) for p in e['loc'] if p != 'ClipSpec')}: got {e['input']!r}: {e['msg']}"
+        return None, problems + [
+            f"{prefix}{'.'.join(str(p) for p in e['loc'] if p != 'ClipSpec')}: got {e['input']!r}: {e['msg']}"
             for e in error.errors(include_url=False)
-            if e["loc"][-1] != "NoneType" and e["type"] not in {"none_required", "unexpected_keyword_argument"}
+            if e["type"] != "none_required"
         ]
-        return None, problems
+
+
+def _unknown(key: object, known: Mapping[str, Any], prefix: str) -> str:
+    near = difflib.get_close_matches(str(key), known, n=1)
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"allowed: {', '.join(sorted(known))}"
+    return f"{prefix}{key}: unknown setting; {hint}"
+
+
+def _section_in(hint: Any) -> type | None:
+    """Return the dataclass of a setting that is a section, be it optional or not."""
+    choices = [k for k in (hint, *get_args(hint)) if isinstance(k, type) and is_dataclass(k)]
+    return choices[0] if choices else None
+
+
+def _boolean_problem(hint: Any, value: object, path: str) -> list[str]:
+    """Refuse true and false where a number is asked for; pydantic takes them as 1 and 0."""
+    if not isinstance(value, bool) or (get_args(hint) or (hint,))[0] not in {int, float}:
+        return []
+    return [f"{path}: got {value!r}: Input should be a number"]
