@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fal_model.errors import printable
 from jobs.runtime.config import TrackingSection
 
 log = logging.getLogger(__name__)
 MAX_PARAM_CHARS = 500
+MAX_BATCH_PARAMS = 100
 
 
 class Tracker:
@@ -37,7 +40,11 @@ class Tracker:
     ) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        # A server that is away must cost seconds, not the four minutes of MLflow's seven tries, at every report.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        for talker in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(talker).setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient
 
         self.tracking_uri = tracking_uri
@@ -54,14 +61,19 @@ class Tracker:
     def params(self, values: Mapping[str, Any]) -> None:
         """Record settings, flattened as ``section.key``."""
         with _never_fatal("params"):
-            for key, value in _flat(values):
-                self._client.log_param(self.run_id, key, str(value)[:MAX_PARAM_CHARS])
+            from mlflow.entities import Param
+
+            params = [Param(key, str(value)[:MAX_PARAM_CHARS]) for key, value in _flat(values)]
+            for start in range(0, len(params), MAX_BATCH_PARAMS):
+                self._client.log_batch(self.run_id, params=params[start : start + MAX_BATCH_PARAMS])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record numbers at a step."""
         with _never_fatal("metrics"):
-            for key, value in values.items():
-                self._client.log_metric(self.run_id, key, float(value), step=step)
+            from mlflow.entities import Metric
+
+            now_ms = time.time_ns() // 1_000_000
+            self._client.log_batch(self.run_id, [Metric(k, float(v), now_ms, step) for k, v in values.items()])
 
     def artifact(self, path: str) -> None:
         """Record a local file with the run."""
@@ -123,8 +135,8 @@ def open_tracker(section: TrackingSection, output: str, run_name: str, run_id: s
     local_root = None if section.uri else str(Path(output, "mlruns"))
     try:
         return Tracker(uri, section.experiment, run_id=run_id, run_name=run_name, artifact_root=local_root)
-    except Exception:  # whatever a tracking server does, labelling and training go on
-        log.warning("MLflow at %s cannot be used; this run is not recorded", uri, exc_info=True)
+    except Exception as error:  # whatever a tracking server does, labelling and training go on
+        log.warning("MLflow at %s cannot be used; this run is not recorded: %s", uri, printable(str(error)))
         return NoTracker()
 
 
@@ -132,8 +144,8 @@ def open_tracker(section: TrackingSection, output: str, run_name: str, run_id: s
 def _never_fatal(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception:  # whatever a tracking server does, labelling and training go on
-        log.warning("MLflow did not take the %s", what, exc_info=True)
+    except Exception as error:  # whatever a tracking server does, labelling and training go on
+        log.warning("MLflow did not take the %s: %s", what, printable(str(error)))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
