@@ -7,7 +7,7 @@ import pyarrow as pa
 from fal_model.errors import ConfigError
 from jobs.runtime.cli import Argument, Outcome, say
 from jobs.runtime.config import FalConfig
-from jobs.runtime.label import LabelRun, label, lines_of, track
+from jobs.runtime.label import LabelRun, label, lines_of, open_task, track
 from jobs.runtime.tracking import tracked_run
 from pipelines import manifest, storage
 from pipelines.report import Truth, write_report
@@ -32,9 +32,9 @@ def evaluate(options: dict[str, str], config: FalConfig) -> Outcome:
         raise ConfigError(
             [f"--input: got {options['input']!r}; the truth is in a manifest: {', '.join(manifest.SUFFIXES)}"]
         )
+    task = open_task(options["input"], output, options["model"], config, is_scored=True)
     with tracked_run(config.tracking, output, "evaluate") as tracker:
-        run = label(options["input"], output, options["model"], config)
-        manifest.check_labels(run.table, run.model.taxonomy)
+        run = label(task, config)
         score = score_output(output, run.table, run.model.taxonomy, run.model.calibration)
         summary = run.summary | {"job": "evaluate", "num_scored": score.num_scored, "metrics": score.metrics}
         truth = truth_of(run.table, score)

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +33,20 @@ ARGUMENTS = (
 TRACKED_PACKAGES = ("torch", "av", "opencv-python-headless", "ray", "pyarrow")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTask:
+    """What is to be labelled, with which model and where to; read and checked, and the output folder claimed."""
+
+    output: str
+    table: pa.Table
+    num_hidden: int
+    model: FALModel
+    model_dir: str
+    key: parts.RunKey
+    num_parts: int
+    since_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class LabelRun:
     """A finished labelling run."""
@@ -52,31 +66,43 @@ def label_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
     """Label a corpus; run again after any interruption, it goes on where it stopped.
 
     Raises:
-        ConfigError: input, manifest or model that cannot be used.
-        FalError: the output cannot be written, or a stage broke.
+        ConfigError: an input or a manifest that cannot be used.
+        FalError: the model cannot be read, the output cannot be written, or a stage broke.
     """
     output = storage.absolute(options["output"])
+    task = open_task(options["input"], output, options["model"], config)
     with tracked_run(config.tracking, output, "label_corpus") as tracker:
-        run = label(options["input"], output, options["model"], config)
+        run = label(task, config)
         report_uri = write_report(output, options["input"], run.summary, run.model.taxonomy)
         track(tracker, config, run, report_uri)
     return Outcome(run.code, run.summary, lines_of(run.summary, output, report_uri))
 
 
-def label(source: str, output: str, model_dir: str, config: FalConfig) -> LabelRun:
-    """Label a corpus into an output folder, without report and tracking.
+def open_task(source: str, output: str, model_dir: str, config: FalConfig, *, is_scored: bool = False) -> LabelTask:
+    """Read what is needed and claim the output folder: whatever is wrong is found here, before Ray starts.
+
+    Args:
+        source: What ``--input`` names.
+        output: Absolute output folder.
+        model_dir: Directory or hub id of the model.
+        config: All settings.
+        is_scored: The manifest must hold truth, in labels the model knows.
 
     Raises:
-        ConfigError: input, manifest or model that cannot be used.
-        FalError: the output cannot be written, or a stage broke.
+        ConfigError: an input or a manifest that cannot be used.
+        FalError: the model cannot be read, or the output cannot be written or belongs to another run.
     """
-    start_s = time.monotonic()
+    since_s = time.monotonic()
     table, num_hidden = manifest.load_input(source)
     if config.label.limit:
         table = table.slice(0, config.label.limit)
     if table.num_rows == 0:
         raise ConfigError([f"--input: {source!r} holds no videos"])
     model = FALModel.from_pretrained(model_dir)
+    if is_scored:
+        manifest.check_labels(table, model.taxonomy)
+        if table["labels"].null_count == table.num_rows:
+            raise ConfigError([f"--input: no video of {source!r} has labels to compare with"])
     key = parts.RunKey(
         manifest_id=parts.manifest_id(table, [storage.fingerprint(u) for u in table["uri"].to_pylist()]),
         model_id=model.model_id,
@@ -84,24 +110,41 @@ def label(source: str, output: str, model_dir: str, config: FalConfig) -> LabelR
         pipeline_id=model.config.clip.pipeline_id,
         settings_id=_settings_id(config),
     )
-    num_parts = parts.open_output(output, key, table, config.label.part_videos)
-    before = parts.finished_parts(output)
-    say(f"{table.num_rows} videos in {num_parts} parts, {len(before)} parts finished before, model {key.model_id}")
+    return LabelTask(
+        output=output,
+        table=table,
+        num_hidden=num_hidden,
+        model=model,
+        model_dir=model_dir,
+        key=key,
+        num_parts=parts.open_output(output, key, table, config.label.part_videos),
+        since_s=since_s,
+    )
+
+
+def label(task: LabelTask, config: FalConfig) -> LabelRun:
+    """Label what is not labelled yet, without report and tracking.
+
+    Raises:
+        FalError: the output cannot be written, or a stage broke.
+    """
+    num_videos, num_parts = task.table.num_rows, task.num_parts
+    before = parts.finished_parts(task.output)
+    say(f"{num_videos} videos in {num_parts} parts, {len(before)} parts finished before, model {task.key.model_id}")
     if len(before) == num_parts:
         say("everything is labelled already: nothing to do")
         counts = [before[i] for i in range(num_parts)]
     else:
-        plan = graph_plan(output, model_dir, model, config, table.num_rows)
-        counts = _run(plan, model, key.model_id, config, table.num_rows, num_parts)
-    summary = summarise(counts, key, config.label.max_failed_share) | {
-        "hidden_files_skipped": num_hidden,
-        "parts_done_now": num_parts - len(before),
-    }
-    spent_s = time.monotonic() - start_s
+        counts = _run(task, config, seen_before=sum(c.seen for c in before.values()))
+    spent_s = time.monotonic() - task.since_s
     new = sum(c.seen for c in counts) - sum(c.seen for c in before.values())
-    return LabelRun(
-        output, model, table, summary | {"wall_s": round(spent_s, 3), "videos_per_s": round(new / spent_s, 3)}
-    )
+    summary = summarise(counts, task.key, config.label.max_failed_share) | {
+        "hidden_files_skipped": task.num_hidden,
+        "parts_done_now": num_parts - len(before),
+        "wall_s": round(spent_s, 3),
+        "videos_per_s": round(new / spent_s, 3),
+    }
+    return LabelRun(task.output, task.model, task.table, summary)
 
 
 def _settings_id(config: FalConfig) -> str:
@@ -110,31 +153,26 @@ def _settings_id(config: FalConfig) -> str:
     return content_id([asdict(neutral), asdict(config.limits)])
 
 
-def graph_plan(output: str, model_dir: str, model: FALModel, config: FalConfig, num_videos: int) -> PredictPlan:
-    """Say what the labelling graph needs to know."""
-    return PredictPlan(
-        output=output,
-        model_dir=storage.absolute(model_dir) if storage.exists(model_dir) else model_dir,
-        spec=model.config.clip,
+def _run(task: LabelTask, config: FalConfig, seen_before: int) -> list[parts.PartCounts]:
+    num_videos, spec = task.table.num_rows, task.model.config.clip
+    plan = PredictPlan(
+        output=task.output,
+        model_dir=storage.absolute(task.model_dir) if storage.exists(task.model_dir) else task.model_dir,
+        spec=spec,
         limits=config.limits,
         label=config.label,
         thumbnail_share=min(1.0, config.label.thumbnails / num_videos),
     )
-
-
-def _run(
-    plan: PredictPlan, model: FALModel, model_id: str, config: FalConfig, num_videos: int, num_parts: int
-) -> list[parts.PartCounts]:
-    labeller = Labeller(model.taxonomy, model.calibration, config.label, model_id, model.config.clip.pipeline_id)
+    labeller = Labeller(task.model.taxonomy, task.model.calibration, config.label, task.key.model_id, spec.pipeline_id)
     with ray_session(config.ray):
         from pipelines import graph
 
-        with progress("labelling", num_videos, "videos") as update:
+        with progress("labelling", num_videos, "videos", seen_before) as update:
 
             def show(now: graph.Progress) -> None:
                 update(now.num_videos, f"{now.num_failed} failed, {now.num_clips} clips")
 
-            return graph.predict_corpus(plan, config.resources, labeller, num_parts, show)
+            return graph.predict_corpus(plan, config.resources, labeller, task.num_parts, show)
 
 
 def summarise(counts: Sequence[parts.PartCounts], key: parts.RunKey, max_failed_share: float) -> dict[str, Any]:
@@ -169,9 +207,17 @@ def summarise(counts: Sequence[parts.PartCounts], key: parts.RunKey, max_failed_
         "bottleneck": max(stages, key=lambda name: float(stages[name]["busy_s"])),
         **{k: v for k, v in asdict(key).items() if k != "schema_version"},
         "schema_version": key.schema_version,
-        "versions": {"python": sys.version.split()[0], "fal": version("fal-video")}
-        | {name: version(name) for name in TRACKED_PACKAGES},
+        "versions": {"python": sys.version.split()[0], "fal": _version("fal-video")}
+        | {name: _version(name) for name in TRACKED_PACKAGES},
     }
+
+
+def _version(package: str) -> str:
+    """Return the version of a package; OpenCV, for one, goes by several names, and a checkout has none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def track(tracker: AnyTracker, config: FalConfig, run: LabelRun, report_uri: str) -> None:

@@ -41,9 +41,9 @@ def prepare_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
     )
     planned = shard_job.plan_parts(table, config.prepare)
     shard_job.open_output(output, plan, planned)
-    num_before = len(shard_job.finished(output))
-    say(f"{table.num_rows} videos in {len(planned)} parts, {num_before} parts finished before")
-    counts = _run(plan, config, table.num_rows, len(planned), num_before)
+    before = shard_job.finished(output)
+    say(f"{table.num_rows} videos in {len(planned)} parts, {len(before)} parts finished before")
+    counts = _run(plan, config, table.num_rows, len(planned), before)
     summary = _summary(counts, plan)
     code = TOO_MANY_FAILED if summary["failed"] > config.prepare.max_failed_share * summary["seen"] else DONE
     kinds = ", ".join(f"{k} {n}" for k, n in summary["failures_by_kind"].items()) or "none"
@@ -63,16 +63,20 @@ def clip_spec(config: FalConfig) -> ClipSpec:
 
 
 def _run(
-    plan: shard_job.ShardPlan, config: FalConfig, num_videos: int, num_parts: int, num_before: int
+    plan: shard_job.ShardPlan,
+    config: FalConfig,
+    num_videos: int,
+    num_parts: int,
+    before: dict[int, shard_job.ShardCounts],
 ) -> list[shard_job.ShardCounts]:
-    if num_before == num_parts:
+    if len(before) == num_parts:
         say("all shards are written already: nothing to do")
-        done = shard_job.finished(plan.output)
-        return [done[i] for i in range(num_parts)]
+        return [before[i] for i in range(num_parts)]
+    seen_before = sum(c.seen for c in before.values())
     with ray_session(config.ray):
         from pipelines import graph
 
-        with progress("preparing", num_videos, "videos") as update:
+        with progress("preparing", num_videos, "videos", seen_before) as update:
 
             def show(now: graph.Progress) -> None:
                 update(now.num_videos, f"{now.num_failed} failed, {now.num_clips} clips")

@@ -23,17 +23,24 @@ class Update(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str) -> Iterator[Update]:
-    """Show progress of a block; the rate and the time left come from what was done since the block began."""
+def progress(title: str, total: int, unit: str, before: int = 0) -> Iterator[Update]:
+    """Show progress of a block.
+
+    Args:
+        title: What is being done.
+        total: How much there is.
+        unit: Of what.
+        before: How much was done in earlier runs; it counts neither for the rate nor for the time left.
+    """
     if sys.stdout.isatty():
-        with _bar(title, total) as update:
+        with _bar(title, total, before) as update:
             yield update
     else:
-        yield _Lines(title, total, unit)
+        yield _Lines(title, total, unit, before)
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[Update]:
+def _bar(title: str, total: int, before: int) -> Iterator[Update]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -43,7 +50,7 @@ def _bar(title: str, total: int) -> Iterator[Update]:
         TextColumn("{task.fields[note]}"),
     )
     with RichProgress(*columns, console=Console(file=sys.stdout)) as bar:
-        task = bar.add_task(title, total=total, note="")
+        task = bar.add_task(title, total=total, completed=before, note="")
 
         def update(done: int, note: str) -> None:
             bar.update(task, completed=done, note=note)
@@ -54,19 +61,17 @@ def _bar(title: str, total: int) -> Iterator[Update]:
 class _Lines:
     """Plain lines for logs."""
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
-        self.title, self.total, self.unit = title, total, unit
+    def __init__(self, title: str, total: int, unit: str, before: int) -> None:
+        self.title, self.total, self.unit, self.before = title, total, unit, before
         self.start_s = time.monotonic()
-        self.first: int | None = None
         self.next_s = self.start_s
 
     def __call__(self, done: int, note: str) -> None:
         now_s = time.monotonic()
-        self.first = done if self.first is None else self.first
         if now_s < self.next_s and done < self.total:
             return
         self.next_s = now_s + LINE_EVERY_S
-        rate = (done - self.first) / (now_s - self.start_s) if now_s > self.start_s else 0.0
+        rate = (done - self.before) / (now_s - self.start_s) if now_s > self.start_s else 0.0
         left = f", {(self.total - done) / rate:.0f} s left" if rate > 0 and done < self.total else ""
         sys.stdout.write(f"{self.title}: {done}/{self.total} {self.unit}, {rate:.1f}/s{left}, {note}\n")
         sys.stdout.flush()
