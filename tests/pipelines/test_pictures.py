@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from fal_model.errors import FailureKind, VideoError
+from pipelines import video
+from pipelines.limits import DecodeLimits
+from pipelines.pictures import PictureReader
+from pipelines.video import write_video
+from tests.helpers.video import numbered_frames, numbered_video, read_number
+
+LIMITS = DecodeLimits()
+COUNT = 60
+
+
+def reader_of(data: bytes | Path, limits: DecodeLimits = LIMITS) -> PictureReader:
+    return PictureReader(io.BytesIO(data if isinstance(data, bytes) else data.read_bytes()), limits)
+
+
+def numbers_seen(reader: PictureReader, frames: list[int]) -> dict[int, int]:
+    return {frame: read_number(picture.rgb_HWC) for frame, picture in reader.pictures(frames, 48).items()}
+
+
+FORMATS = [
+    ("mp4", "libx264", None),
+    ("mkv", "libx264", None),
+    ("ts", "libx264", None),
+    ("flv", "libx264", None),
+    ("webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+    ("mp4", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:frame-threads=1"}),
+    ("avi", "mpeg4", None),
+    ("avi", "mpeg4", {"bf": "2"}),  # B-frames in AVI: the container's times are those of decoding
+    ("avi", "libx264", {"bf": "2"}),
+    ("h264", "libx264", {"bf": "2"}),  # no times at all
+    ("m4v", "mpeg4", None),
+    ("mpg", "mpeg2video", {"bf": "2"}),
+]
+
+
+@pytest.mark.parametrize(("suffix", "codec", "options"), FORMATS)
+def test_every_frame_asked_for_is_the_one_delivered(
+    tmp_path: Path, suffix: str, codec: str, options: dict[str, str] | None
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    write_video(path, numbered_frames(COUNT), fps=25, codec=codec, options=options, keyframe_interval=12)
+    for frames in ([0, 11, 12, 13, 40, 59], [33], list(range(COUNT))):
+        reader = reader_of(path)
+        assert len(reader.table) == COUNT
+        assert np.diff(reader.table.times_s) == pytest.approx(1 / 25, abs=2e-3)
+        assert numbers_seen(reader, frames) == {frame: frame for frame in frames}
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("mp4", "libx264"), ("mkv", "libx264"), ("ts", "libx264"), ("avi", "mpeg4")]
+)
+@pytest.mark.parametrize("skip_bytes", [0, 10**9])
+def test_large_files_are_read_again_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, codec: str, skip_bytes: int
+) -> None:
+    path = numbered_video(tmp_path / f"a.{suffix}", COUNT, codec=codec)
+    monkeypatch.setattr(video, "HELD_BYTES", 0)
+    monkeypatch.setattr(video, "SKIP_READ_BYTES", skip_bytes)
+    reader = reader_of(path)
+    assert numbers_seen(reader, [5, 27, 28, 52]) == {5: 5, 27: 27, 28: 28, 52: 52}
+    assert numbers_seen(reader, [55, 31]) == {31: 31, 55: 55}
+    reader.close()
+
+
+def test_times_are_those_of_the_container(tmp_path: Path) -> None:
+    times_s = [0.0, 0.04, 0.5, 0.54, 3.0, 3.1]
+    reader = reader_of(numbered_video(tmp_path / "a.mp4", 6, times_s=times_s))
+    pictures = reader.pictures(range(6), 48)
+    assert [pictures[i].time_s for i in range(6)] == pytest.approx(times_s, abs=1e-4)
+    assert all(picture.is_exact for picture in pictures.values())
+
+
+def test_time_is_counted_from_the_first_frame_shown(tmp_path: Path) -> None:
+    reader = reader_of(numbered_video(tmp_path / "a.ts", 10, times_s=[7 + i / 10 for i in range(10)]))
+    assert reader.table.times_s[0] == 0
+    assert reader.pictures([3], 48)[3].time_s == pytest.approx(0.3, abs=1e-4)
+
+
+def damage(path: Path, start: float, end: float) -> bytes:
+    """Overwrite a part of the packet data of a file whose index comes last."""
+    data = bytearray(path.read_bytes())
+    first, last = data.index(b"mdat") + 64, data.rindex(b"moov") - 64
+    low, high = (int(first + (last - first) * share) for share in (start, end))
+    data[low:high] = bytes((i * 73) & 255 for i in range(high - low))
+    return bytes(data)
+
+
+def test_damaged_frames_are_replaced_by_the_nearest_that_decode(tmp_path: Path) -> None:
+    path = numbered_video(tmp_path / "a.mp4", COUNT, codec="mpeg4")
+    reader = reader_of(damage(path, 0.35, 0.65))
+    pictures = reader.pictures(range(COUNT), 48)
+    assert {0, 5, 58, 59} <= set(pictures)
+    assert [read_number(pictures[i].rgb_HWC) for i in (0, 5, 58, 59)] == [0, 5, 58, 59]
+    times_s = [pictures[i].time_s for i in sorted(pictures)]
+    assert times_s == sorted(times_s)
+    for frame, picture in pictures.items():
+        assert picture.is_exact == (abs(picture.time_s - frame / 10) < 0.05)
+
+
+def test_when_nothing_decodes_the_reason_is_given(tmp_path: Path) -> None:
+    reader = reader_of(damage(numbered_video(tmp_path / "a.mp4", 20), 0, 1))
+    assert reader.pictures(range(20), 48) == {}
+    error = reader.nothing_decoded()
+    assert error.kind is FailureKind.CORRUPT
+    assert "none of 20 packets could be decoded: InvalidDataError" in error.message
+
+
+def test_a_decoder_that_stays_silent_gave_no_frames(tmp_path: Path) -> None:
+    reader = reader_of(numbered_video(tmp_path / "a.mp4", 3))
+    error = reader.nothing_decoded()  # nothing was asked for, so nothing went wrong
+    assert error.kind is FailureKind.NO_FRAMES
+    assert error.message == "the decoder made no picture of 3 packets"
+
+
+def test_a_video_longer_than_allowed_is_refused(tmp_path: Path) -> None:
+    path = numbered_video(tmp_path / "a.mp4", 2, times_s=[0.0, 100.0])
+    with pytest.raises(VideoError, match=r"limit_exceeded: 100\.1 s by its time stamps, at most 50 s are allowed"):
+        reader_of(path, DecodeLimits(max_duration_s=50))
+
+
+def test_a_video_without_packets_has_no_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", options={"movflags": "empty_moov"}) as container:
+        container.add_stream("mpeg4", rate=10, width=96, height=64)
+        container.start_encoding()
+    with pytest.raises(VideoError, match="no_frames: 0 packets in the video stream, none to be shown"):
+        reader_of(path)
