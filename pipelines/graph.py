@@ -131,13 +131,21 @@ def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     gpus_each = resources.model_gpus or (1.0 if num_gpus else 0.0)
     num_models = resources.model_workers or (int(num_gpus / gpus_each) if gpus_each else 1)
-    spare = num_cpus - int(num_models * resources.model_cpus) - 1
-    num_decoders = min(resources.decode_workers or max(1, min(spare, os.cpu_count() or 1)), len(todo))
+    num_decoders = _num_decoders(resources, num_cpus - int(num_models * resources.model_cpus) - 1, len(todo))
     # 1:N, one core each: decoding is single-threaded by choice, many processes beat many threads.
     batches = _actors(_items(todo), PrepareParts, plan, size=num_decoders, num_cpus=1)
     # 1:1, a GPU each where there is one: a row is already a whole model batch.
     dataset = _actors(batches, PredictBatches, plan, size=num_models, num_cpus=resources.model_cpus, num_gpus=gpus_each)
     yield from _rows_of(dataset, "labelling")
+
+
+def _num_decoders(resources: Resources, num_spare: int, num_parts: int) -> int:
+    """Choose how many decode: as asked, else one for each spare core, but never more than there are parts."""
+    is_one_machine = sum(node["Alive"] for node in ray.nodes()) == 1
+    # A private Ray on a small machine counts more logical cores than there are real ones.
+    num_real = os.cpu_count() or 1
+    by_itself = max(1, min(num_spare, num_real) if is_one_machine else num_spare)
+    return min(resources.decode_workers or by_itself, num_parts)
 
 
 def prepare_corpus(plan: ShardPlan, resources: Resources, num_parts: int, report: Report) -> list[ShardCounts]:
@@ -150,7 +158,7 @@ def prepare_corpus(plan: ShardPlan, resources: Resources, num_parts: int, report
     done = shard_job.finished(plan.output)
     todo = [i for i in range(num_parts) if i not in done]
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
-    num_decoders = min(resources.decode_workers or max(1, min(num_cpus - 1, os.cpu_count() or 1)), len(todo))
+    num_decoders = _num_decoders(resources, num_cpus - 1, len(todo))
     if todo:
         # 1:1, one core each: decoding, flow and JPEG are all single-threaded.
         dataset = _actors(_items(todo), WriteShards, plan, size=num_decoders, num_cpus=1)
@@ -275,14 +283,15 @@ class _PartCollector:
         self._merge = ray.remote(num_cpus=0, max_retries=2)(merge.merge_part)
 
     def add(self, ack: dict[str, Any]) -> None:
-        """Count one batch."""
+        """Count one batch; one that comes again, from a task tried again, changes nothing."""
         part = ack["part_index"]
         seen = self._batches.setdefault(part, set())
-        if ack["batch_index"] not in seen:
-            seen.add(ack["batch_index"])
-            self._videos += ack["num_videos"]
-            self._failed += ack["num_failed"]
-            self._clips += ack["num_clips"]
+        if ack["batch_index"] in seen:
+            return
+        seen.add(ack["batch_index"])
+        self._videos += ack["num_videos"]
+        self._failed += ack["num_failed"]
+        self._clips += ack["num_clips"]
         if ack["is_last"]:
             self._num_batches[part] = ack["batch_index"] + 1
         if len(seen) == self._num_batches.get(part):

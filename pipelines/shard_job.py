@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -114,7 +114,8 @@ def open_output(output: str, plan: ShardPlan, planned: Sequence[Sequence[dict[st
         model_id="",
         taxonomy_id=plan.taxonomy.taxonomy_id,
         pipeline_id=plan.spec.pipeline_id,
-        settings_id=content_id([asdict(plan.prepare), asdict(plan.limits)]),
+        # How many failures are too many does not change the shards.
+        settings_id=content_id([asdict(replace(plan.prepare, max_failed_share=0.0)), asdict(plan.limits)]),
     )
     parts.claim(output, key, (*SPLITS, "failures"))
     for i, part in enumerate(planned):

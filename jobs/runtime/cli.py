@@ -18,6 +18,7 @@ from jobs.runtime.config import FalConfig, load_config, to_dict
 from pipelines import storage
 
 DONE, FAILED, WRONG_USAGE, TOO_MANY_FAILED = 0, 1, 2, 3
+SUMMARY = "summary.json"
 LAST_LINES = {
     DONE: "done",
     FAILED: "failed",
@@ -83,7 +84,7 @@ def write_summary(folder: str, summary: dict[str, Any]) -> None:
         OutputError: the folder cannot be written.
     """
     text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    storage.write_bytes(storage.join(folder, "summary.json"), text.encode())
+    storage.write_bytes(storage.join(folder, SUMMARY), text.encode())
 
 
 def _timed(body: Body, options: dict[str, str], config: FalConfig) -> Outcome:

@@ -94,6 +94,8 @@ def _publish(source: Path, target: Path) -> None:
     staging = target.with_name(f".{target.name}.writing")
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source, staging)
+    # Left by a run that ended between here and its summary; the same model is in the checkpoint.
+    shutil.rmtree(target, ignore_errors=True)
     staging.rename(target)
 
 

@@ -135,7 +135,7 @@ def open_tracker(section: TrackingSection, output: str, run_name: str, run_id: s
     local_root = None if section.uri else str(Path(output, "mlruns"))
     try:
         return Tracker(uri, section.experiment, run_id=run_id, run_name=run_name, artifact_root=local_root)
-    except Exception as error:  # whatever a tracking server does, labelling and training go on
+    except Exception as error:  # noqa: BLE001 - whatever a tracking server does, labelling and training go on
         log.warning("MLflow at %s cannot be used; this run is not recorded: %s", uri, printable(str(error)))
         return NoTracker()
 
@@ -144,7 +144,7 @@ def open_tracker(section: TrackingSection, output: str, run_name: str, run_id: s
 def _never_fatal(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever a tracking server does, labelling and training go on
+    except Exception as error:  # noqa: BLE001 - whatever a tracking server does, labelling and training go on
         log.warning("MLflow did not take the %s: %s", what, printable(str(error)))
 
 

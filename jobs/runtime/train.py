@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from fal_model.config import ModelConfig, TrainConfig
 from fal_model.errors import ConfigError
 from fal_model.presets import preset
+from fal_model.pretrained import locate, read_meta
 from fal_model.spec import content_id
-from jobs.runtime.cli import DONE, Argument, Outcome, say
+from jobs.runtime.cli import DONE, SUMMARY, Argument, Outcome, say, write_summary
 from jobs.runtime.config import FalConfig, to_dict
 from jobs.runtime.session import ray_session
 from jobs.runtime.tracking import AnyTracker, tracked_run, tracking_uri
@@ -39,9 +39,10 @@ def train(options: dict[str, str], config: FalConfig) -> Outcome:
     shard_sets = {name: ShardSet.open(place) for name, place in places.items()}
     model_config, train_config = resolve(config, shard_sets["train"], shard_sets["val"])
     parts.claim(output, _key(config, shard_sets, model_config, train_config), ())
-    if Path(output, "model", "config.json").exists():
+    if Path(output, "model", "config.json").exists() and Path(output, SUMMARY).exists():
         say("the model is trained already: nothing to do")
-        return Outcome(DONE, _stored_summary(output), [f"model: {output}/model"])
+        summary = json.loads(Path(output, SUMMARY).read_text(encoding="utf-8"))
+        return Outcome(DONE, summary, [f"model: {output}/model"])
     num_clips = {name: s.num_clips for name, s in shard_sets.items()}
     say(
         f"{config.model.preset}: {num_clips['train']} training and {num_clips['val']} validation clips, "
@@ -60,6 +61,8 @@ def train(options: dict[str, str], config: FalConfig) -> Outcome:
         "tracking_uri": tracking_uri(config.tracking, output) if config.tracking.is_enabled else "",
         "run_id": tracker.run_id,
     }
+    # Also where another job calls this one: model and summary together say that there is nothing left to do.
+    write_summary(output, summary)
     shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("top1", "top5", "map", "ece") if name in metrics)
     return Outcome(DONE, summary, [f"validation clips: {shown}", f"model: {output}/model"])
 
@@ -80,6 +83,8 @@ def resolve(config: FalConfig, train_set: ShardSet, val_set: ShardSet) -> tuple[
     if problems:
         raise ConfigError(problems)
     model_config = replace(preset(config.model.preset), clip=train_set.spec)
+    if config.model.init_from:
+        _check_start(config.model.init_from, model_config, train_set)
     plan = ReadPlan(batch_clips=config.loop.batch_clips, num_workers=config.loop.workers)
     per_epoch = shards.steps_per_epoch(train_set, plan)
     if not config.loop.epochs:
@@ -87,6 +92,23 @@ def resolve(config: FalConfig, train_set: ShardSet, val_set: ShardSet) -> tuple[
     total = config.loop.epochs * per_epoch
     warmup = min(config.train.warmup_steps, total // 10)
     return model_config, replace(config.train, total_steps=total, warmup_steps=warmup)
+
+
+def _check_start(model_dir: str, model_config: ModelConfig, train_set: ShardSet) -> None:
+    """Check that the model to start from is the one that is trained: same sizes, same clips, same classes.
+
+    Raises:
+        ConfigError: it is another one.
+        ModelLoadError: it cannot be read.
+    """
+    start = read_meta(locate(model_dir))
+    problems = []
+    if start.config != model_config:
+        problems.append(f"model.init_from: {model_dir!r} has other sizes or clip settings than preset and shards give")
+    if start.taxonomy.taxonomy_id != train_set.taxonomy.taxonomy_id:
+        problems.append(f"model.init_from: {model_dir!r} has another taxonomy than --train")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _key(
@@ -102,10 +124,9 @@ def _key(
     )
 
 
-def _stored_summary(output: str) -> dict[str, Any]:
-    path = Path(output, "summary.json")
-    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return stored
+def _same_everywhere(model_dir: str) -> str:
+    """Make a directory independent of the working directory, which workers do not share; leave a hub id as it is."""
+    return storage.absolute(model_dir) if model_dir and storage.exists(model_dir) else model_dir
 
 
 def _fit(
@@ -125,7 +146,7 @@ def _fit(
             model_config=model_config,
             train_config=train_config,
             loop=config.loop,
-            init_from=config.model.init_from,
+            init_from=_same_everywhere(config.model.init_from),
             tracking=config.tracking,
             output=output,
             run_id=tracker.run_id,
