@@ -8,6 +8,7 @@ the model on batches of clips gathered over all requests. Each is a plain class;
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import tempfile
@@ -232,6 +233,8 @@ def start(application: serve.Application, config: FalConfig) -> None:
     Raises:
         FalError: a replica does not start.
     """
+    # Otherwise it tells that the options set in the next line are ignored by the line after it.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     options = HTTPOptions(host=config.serve.host, port=config.serve.port)
     quiet = LoggingConfig(enable_access_log=False, log_level="WARNING")
     serve.start(http_options=options, logging_config=quiet)

@@ -45,7 +45,8 @@ def serve_videos(options: dict[str, str], config: FalConfig) -> Outcome:
     meta = read_meta(folder)
     check_port(config.serve)
     say(f"starting, model {meta.model_id} with {len(meta.taxonomy)} classes")
-    with until_stopped(), ray_session(config.ray):
+    # Ray sets a handler for SIGTERM that aborts: ours goes around it and, once it is there, over it.
+    with until_stopped(), ray_session(config.ray), until_stopped():
         from jobs.runtime import ray_serve
 
         try:
