@@ -6,9 +6,9 @@ import csv
 import hashlib
 import io
 import json
-import math
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -17,13 +17,15 @@ import yaml
 
 from fal_model.errors import ConfigError, ManifestError, TaxonomyError
 from fal_model.taxonomy import Taxonomy
-from pipelines import storage
+from pipelines import listing, storage
 from pipelines.records import MANIFEST
 
 MAX_PROBLEMS = 30
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 FIELDS = tuple(MANIFEST.names)
 Row = dict[str, Any]
+Reader = Callable[[bytes], Iterator[tuple[str, Row | str]]]
+"""Yields the place of each row, and the row or what is wrong with it."""
 
 
 def load_input(place: str) -> tuple[pa.Table, int]:
@@ -42,9 +44,9 @@ def load_input(place: str) -> tuple[pa.Table, int]:
         if not storage.exists(place):
             raise ConfigError([f"input: no manifest at {place!r}"])
         return read_manifest(place), 0
-    listing = storage.list_files(place)
-    rows = [_complete({"video_id": f.name, "uri": f.uri}) for f in listing.files]
-    return _sorted_table(rows), listing.num_hidden
+    found = listing.list_files(place)
+    rows = [_complete({"video_id": f.name, "uri": f.uri}) for f in found.files]
+    return _sorted_table(rows), found.num_hidden
 
 
 def read_manifest(uri: str) -> pa.Table:
@@ -53,22 +55,24 @@ def read_manifest(uri: str) -> pa.Table:
     In CSV, ``labels`` are separated by ``|`` and ``segments`` is the JSON list of the other formats.
 
     Raises:
-        ManifestError: every problem found, up to 30, with its line.
+        ManifestError: unreadable, of another format, or every problem of its rows, up to 30, with their places.
     """
-    readers: dict[str, Callable[[bytes], list[Row]]] = {
-        "parquet": _parquet_rows,
-        "csv": _csv_rows,
-        "jsonl": _jsonl_rows,
-    }
-    raw_rows = readers[uri.rsplit(".", 1)[-1]](storage.read_bytes(uri))
-    base = uri.rsplit("/", 1)[0] if "/" in uri else "."
+    readers: dict[str, Reader] = {".parquet": _parquet_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows}
+    suffix = next((s for s in SUFFIXES if uri.endswith(s)), None)
+    if suffix is None:
+        raise ManifestError([f"manifest: got {uri!r}; allowed are {', '.join(SUFFIXES)}"])
+    try:
+        data = storage.read_bytes(uri)
+    except OSError as error:
+        raise ManifestError([f"manifest: cannot read {uri!r}: {error.strerror or error}"]) from None
+    base = uri.rpartition("/")[0] if storage.is_remote(uri) else str(storage.local_path(uri).parent)
     problems: list[str] = []
     rows: list[Row] = []
-    for number, raw in enumerate(raw_rows, start=1):
-        where = f"{uri}, row {number}"
-        found = _row_problems(raw, where)
+    for place, raw in readers[suffix](data):
+        where = f"{uri}, {place}"
+        found = [f"{where}: {raw}"] if isinstance(raw, str) else _row_problems(raw, where)
         problems += found
-        if not found:
+        if not isinstance(raw, str) and not found:
             rows.append(_complete(raw, base))
     counts = Counter(row["video_id"] for row in rows)
     problems += [f"{uri}: video_id {i!r} is used {n} times" for i, n in counts.items() if n > 1]
@@ -123,6 +127,8 @@ def read_taxonomy(uri: str) -> Taxonomy:
         text = storage.read_bytes(uri).decode("utf-8")
     except FileNotFoundError:
         raise TaxonomyError([f"taxonomy: no file at {uri!r}"]) from None
+    except OSError as error:
+        raise TaxonomyError([f"taxonomy: cannot read {uri!r}: {error.strerror or error}"]) from None
     except UnicodeDecodeError as error:
         raise TaxonomyError([f"taxonomy: {uri!r} is not UTF-8 text: {error.reason}"]) from None
     if uri.endswith(".csv"):
@@ -146,45 +152,48 @@ def _raise_if(problems: list[str]) -> None:
     raise ManifestError(shown)
 
 
-def _parquet_rows(data: bytes) -> list[Row]:
+def _parquet_rows(data: bytes) -> Iterator[tuple[str, Row | str]]:
     try:
         rows: list[Row] = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise ManifestError([f"manifest: not a Parquet file: {error}"]) from None
-    return rows
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", row
 
 
-def _csv_rows(data: bytes) -> list[Row]:
-    rows: list[Row] = []
-    for raw in csv.DictReader(io.StringIO(_text(data))):
-        row: Row = {k: v for k, v in raw.items() if v not in {None, ""}}
-        if "labels" in row:
-            row["labels"] = [part.strip() for part in row["labels"].split("|") if part.strip()]
-        if "segments" in row:
-            row["segments"] = _json_or_text(row["segments"])
-        if "duration_s" in row:
-            row["duration_s"] = _number_or_text(row["duration_s"])
-        rows.append(row)
-    return rows
+def _csv_rows(data: bytes) -> Iterator[tuple[str, Row | str]]:
+    reader = csv.DictReader(io.StringIO(_text(data), newline=""))
+    try:
+        for raw in reader:
+            yield f"line {reader.line_num}", "more cells than columns" if None in raw else _csv_row(raw)
+    except csv.Error as error:
+        yield f"line {reader.line_num}", f"not CSV: {error}"
 
 
-def _jsonl_rows(data: bytes) -> list[Row]:
-    rows: list[Row] = []
-    problems: list[str] = []
-    for number, line in enumerate(_text(data).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(f"manifest line {number}: not JSON: {error.msg}")
-            continue
-        if isinstance(row, dict):
-            rows.append({k: v for k, v in row.items() if v is not None})
-        else:
-            problems.append(f"manifest line {number}: got {type(row).__name__}, expected an object")
-    _raise_if(problems)
-    return rows
+def _csv_row(raw: Mapping[str, str | None]) -> Row:
+    row: Row = {name: text for name, text in raw.items() if text}
+    if "labels" in row:
+        row["labels"] = [part.strip() for part in row["labels"].split("|") if part.strip()]
+    if "segments" in row:
+        row["segments"] = _json_or_text(row["segments"])
+    if "duration_s" in row:
+        row["duration_s"] = _number_or_text(row["duration_s"])
+    return row
+
+
+def _jsonl_rows(data: bytes) -> Iterator[tuple[str, Row | str]]:
+    # Not splitlines(): a text may hold other characters that Python takes for line ends.
+    for number, line in enumerate(_text(data).split("\n"), start=1):
+        if line.strip():
+            yield f"line {number}", _jsonl_row(line)
+
+
+def _jsonl_row(line: str) -> Row | str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"
+    return row if isinstance(row, dict) else f"got {type(row).__name__}, expected an object"
 
 
 def _text(data: bytes) -> str:
@@ -197,7 +206,7 @@ def _text(data: bytes) -> str:
 def _json_or_text(text: str) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -211,20 +220,20 @@ def _number_or_text(text: str) -> object:
 def _row_problems(row: Row, where: str) -> list[str]:
     problems = [f"{where}: unknown column {k!r}; allowed: {', '.join(FIELDS)}" for k in row if k not in FIELDS]
     uri = row.get("uri")
-    if not isinstance(uri, str) or not uri:
+    if not _is_text(uri) or not uri:
         problems.append(f"{where}: uri: got {uri!r}, must be a non-empty text")
     else:
         try:
-            storage.check_scheme(uri)
+            storage.check_scheme(str(uri))
         except ConfigError as error:
             problems += [f"{where}: uri: {p}" for p in error.problems]
     problems += [
         f"{where}: {name}: got {row[name]!r}, must be a text"
         for name in ("video_id", "split", "sha256")
-        if row.get(name) is not None and not isinstance(row[name], str)
+        if row.get(name) is not None and not _is_text(row[name])
     ]
     labels = row.get("labels")
-    if labels is not None and not (isinstance(labels, list) and all(isinstance(x, str) for x in labels)):
+    if labels is not None and not (isinstance(labels, list) and all(map(_is_text, labels))):
         problems.append(f"{where}: labels: got {labels!r}, must be a list of texts")
     duration = row.get("duration_s")
     if duration is not None and not (_is_number(duration) and duration > 0):
@@ -242,7 +251,7 @@ def _segment_problems(segments: object, where: str) -> list[str]:
         at = f"{where}: segments[{i}]"
         if not isinstance(segment, dict) or set(segment) != {"label", "start_s", "end_s"}:
             problems.append(f"{at}: got {segment!r}, must have exactly label, start_s, end_s")
-        elif not isinstance(segment["label"], str):
+        elif not _is_text(segment["label"]):
             problems.append(f"{at}.label: got {segment['label']!r}, must be a text")
         elif not (_is_number(segment["start_s"]) and _is_number(segment["end_s"])):
             problems.append(f"{at}: start_s and end_s must be numbers, got {segment!r}")
@@ -251,8 +260,16 @@ def _segment_problems(segments: object, where: str) -> list[str]:
     return problems
 
 
+def _is_text(value: object) -> bool:
+    """Tell whether it is text that can be written: JSON may hold halves of surrogate pairs."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether it is a number that a float64 can hold; NaN and infinity are not."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 def _complete(row: Row, base: str | None = None) -> Row:

@@ -7,37 +7,24 @@ copied to an unnamed temporary file under the byte limit. Writing is atomic: a r
 from __future__ import annotations
 
 import errno
-import fnmatch
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from fal_model.errors import ConfigError, FailureKind, OutputError, VideoError
 
 COPY_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """One file of a listing: its address, its name relative to what was listed, and what changes when it changes."""
-
-    uri: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Every file found, sorted by name, and how many hidden ones were passed over."""
-
-    files: list[FoundFile]
-    num_hidden: int
+RANGE_BYTES = 1 << 20
+NUM_REQUESTS = 32
 
 
 def is_remote(uri: str) -> bool:
@@ -51,34 +38,29 @@ def check_scheme(uri: str) -> None:
     Raises:
         ConfigError: a scheme other than ``s3`` and ``file``.
     """
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
-    if scheme not in {"", "file", "s3"}:
-        raise ConfigError([f"address: got {uri!r}; allowed are local paths, file:// and s3://"])
+    scheme, separator, rest = uri.partition("://")
+    is_elsewhere = scheme == "file" and not rest.startswith("/")  # file://host/… is another machine
+    if separator and (scheme not in {"file", "s3"} or is_elsewhere):
+        raise ConfigError([f"address: got {uri!r}; allowed are local paths, file:///… and s3://"])
 
 
 def local_path(uri: str) -> Path:
     """Turn a local address into a path; ``file://`` may hold percent-encoded bytes."""
     if uri.startswith("file://"):
-        return Path(
-            os.fsdecode(
-                unquote(urlsplit(uri).path, encoding="utf-8", errors="surrogateescape").encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-        )
+        return Path(unquote(uri.removeprefix("file://"), encoding="utf-8", errors="surrogateescape"))
     return Path(uri)
 
 
 def absolute(uri: str) -> str:
     """Make a local address independent of the working directory: workers on a cluster have another one."""
-    return uri if "://" in uri else str(Path(uri).absolute())
+    return uri if is_remote(uri) else str(local_path(uri).absolute())
 
 
 def join(base: str, *parts: str) -> str:
     """Append names to a local path or an ``s3://`` prefix."""
     if is_remote(base):
         return "/".join([base.rstrip("/"), *parts])
-    return str(Path(base, *parts))
+    return str(local_path(base).joinpath(*parts))
 
 
 def _s3() -> Any:
@@ -89,75 +71,47 @@ def _s3() -> Any:
     return s3fs.S3FileSystem(config_kwargs={"retries": retries, "connect_timeout": 10, "read_timeout": 60})
 
 
-def list_files(place: str) -> Listing:
-    """List every file under a folder, an ``s3://`` prefix, or matching a glob (``*``, ``?``, ``[``).
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Turn what S3's client raises into ``OSError``, as s3fs does with most but not all of it."""
+    from botocore.exceptions import BotoCoreError, ClientError
 
-    Hidden files (a name that starts with a dot) are passed over and counted. Links to folders are not followed.
+    try:
+        yield
+    except OSError:
+        raise
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(errno.EIO, str(error)) from error
+    except ValueError as error:  # s3fs: an address without a bucket, a pattern it cannot read
+        raise OSError(errno.EINVAL, str(error)) from error
+
+
+def s3_paths(place: str) -> list[str]:
+    """Return ``bucket/key`` of every object under a prefix or matching a glob, as S3 has it now, sorted.
 
     Raises:
-        ConfigError: the folder does not exist, or nothing matches.
+        OSError: there is no such bucket, or the store refused.
     """
-    if is_remote(place):
-        return _list_s3(place)
-    path = local_path(place)
-    if path.is_dir():
-        return _list_folder(path)
-    if any(c in place for c in "*?["):
-        root = Path(*_before_magic(path.parts))
-        listing = _list_folder(root) if root.is_dir() else Listing([], 0)
-        pattern = str(path)
-        return Listing([f for f in listing.files if fnmatch.fnmatch(str(local_path(f.uri)), pattern)], 0)
-    raise ConfigError([f"input: {place!r} is neither a folder, a glob, a manifest nor an s3:// prefix that exists"])
-
-
-def _before_magic(parts: tuple[str, ...]) -> list[str]:
-    kept: list[str] = []
-    for part in parts:
-        if any(c in part for c in "*?["):
-            break
-        kept.append(part)
-    return kept or ["."]
-
-
-def _list_folder(root: Path) -> Listing:
-    found: list[FoundFile] = []
-    num_hidden = 0
-    for folder, names, files in os.walk(root, onerror=_raise_unreadable):
-        names[:] = sorted(n for n in names if not n.startswith("."))
-        for name in sorted(files):
-            if name.startswith("."):
-                num_hidden += 1
-                continue
-            path = Path(folder, name)
-            found.append(FoundFile(_uri_of(path), _text_of(path.relative_to(root).as_posix())))
-    return Listing(sorted(found, key=lambda f: f.name), num_hidden)
-
-
-def _raise_unreadable(error: OSError) -> None:
-    raise ConfigError([f"input: cannot list {error.filename!r}: {error.strerror}"])
-
-
-def _uri_of(path: Path) -> str:
-    """Give a path as text; one whose name is not UTF-8 becomes a percent-encoded ``file://`` address."""
-    text = str(path)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return path.absolute().as_uri()
-    return text
-
-
-def _text_of(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _list_s3(place: str) -> Listing:
     fs = _s3()
-    paths = fs.glob(place) if any(c in place for c in "*?[") else fs.find(place)
-    prefix = place.removeprefix("s3://").rstrip("/") + "/"
-    files = [FoundFile(f"s3://{p}", p.removeprefix(prefix)) for p in sorted(paths) if not p.endswith("/")]
-    shown = [f for f in files if not f.name.rsplit("/", 1)[-1].startswith(".")]
-    return Listing(shown, len(files) - len(shown))
+    fs.invalidate_cache()  # after this listing, fingerprints of what it found cost no further request
+    with _as_os_error():
+        return sorted(fs.glob(place) if is_glob(place) else fs.find(place))
+
+
+def is_glob(text: str) -> bool:
+    """Tell whether an address has wildcards."""
+    return any(c in text for c in "*?[")
+
+
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """Translate a glob by the rules that globs in S3 follow, so that both find the same.
+
+    Raises:
+        ValueError: ``**`` is only a part of a name.
+    """
+    from fsspec.utils import glob_translate
+
+    return re.compile(glob_translate(glob))
 
 
 def open_video(uri: str, max_bytes: int) -> BinaryIO:
@@ -210,17 +164,23 @@ def _check_size(num_bytes: int, max_bytes: int) -> None:
         raise VideoError(FailureKind.LIMIT_EXCEEDED, message, "open")
 
 
-def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
-    from botocore.exceptions import BotoCoreError, ClientError
+def _check_is_object(uri: str, info: dict[str, Any]) -> None:
+    if info["type"] != "file":
+        raise VideoError(FailureKind.NOT_A_FILE, f"{uri!r} is a prefix, not an object", "open")
 
+
+def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
     fs = _s3()
     target = tempfile.TemporaryFile(prefix="fal-")  # noqa: SIM115 - handed to the caller
     try:
-        _check_size(int(fs.info(uri)["size"]), max_bytes)
-        with fs.open(uri, "rb", cache_type="readahead", block_size=8 << 20) as source:
-            while chunk := source.read(COPY_BYTES):
-                target.write(chunk)
-                _check_size(target.tell(), max_bytes)
+        with _as_os_error():
+            info = fs.info(uri)
+            _check_is_object(uri, info)
+            _check_size(int(info["size"]), max_bytes)
+            with fs.open(uri, "rb", cache_type="readahead", block_size=8 << 20) as source:
+                while chunk := source.read(COPY_BYTES):
+                    target.write(chunk)
+                    _check_size(target.tell(), max_bytes)
     except VideoError:
         target.close()
         raise
@@ -230,7 +190,7 @@ def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
     except PermissionError as error:
         target.close()
         raise VideoError(FailureKind.PERMISSION_DENIED, f"cannot read {uri!r}: {error}", "open") from None
-    except (OSError, ClientError, BotoCoreError, TimeoutError) as error:
+    except OSError as error:
         target.close()
         raise VideoError(FailureKind.STORAGE_ERROR, f"cannot read {uri!r}: {error}", "open") from None
     target.seek(0)
@@ -238,19 +198,32 @@ def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """Hash a whole open file and put its position back to the start."""
-    file.seek(0)
+    """Hash a whole open video and put its position back to the start.
+
+    Raises:
+        VideoError: the file cannot be read to its end.
+    """
     digest = hashlib.sha256()
-    while chunk := file.read(COPY_BYTES):
-        digest.update(chunk)
-    file.seek(0)
+    try:
+        file.seek(0)
+        while chunk := file.read(COPY_BYTES):
+            digest.update(chunk)
+        file.seek(0)
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror or error}"
+        raise VideoError(FailureKind.STORAGE_ERROR, message, "open") from None
     return digest.hexdigest()
 
 
 def exists(uri: str) -> bool:
-    """Tell whether a file or folder is there."""
+    """Tell whether a file or folder is there.
+
+    Raises:
+        OSError: the store cannot be asked.
+    """
     if is_remote(uri):
-        return bool(_s3().exists(uri))
+        with _as_os_error():
+            return bool(_s3().exists(uri))
     return local_path(uri).exists()
 
 
@@ -258,12 +231,26 @@ def read_bytes(uri: str) -> bytes:
     """Read a small file whole.
 
     Raises:
-        FileNotFoundError: it is not there.
+        OSError: it cannot be read; ``FileNotFoundError`` if it is not there.
     """
     if is_remote(uri):
-        data: bytes = _s3().cat_file(uri)
-        return data
+        with _as_os_error():
+            data: bytes = _s3().cat_file(uri)
+            return data
     return local_path(uri).read_bytes()
+
+
+def open_ranged(uri: str) -> BinaryIO:
+    """Open a file of which only some parts are needed: from S3 only those parts are fetched.
+
+    Raises:
+        OSError: it cannot be read; ``FileNotFoundError`` if it is not there.
+    """
+    if is_remote(uri):
+        with _as_os_error():
+            file: BinaryIO = _s3().open(uri, "rb", cache_type="readahead", block_size=RANGE_BYTES)
+            return file
+    return local_path(uri).open("rb")
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -274,7 +261,8 @@ def write_bytes(uri: str, data: bytes) -> None:
     """
     try:
         if is_remote(uri):
-            _s3().pipe_file(uri, data)
+            with _as_os_error():
+                _s3().pipe_file(uri, data)
         else:
             _write_local(local_path(uri), data)
     except OSError as error:
@@ -308,31 +296,62 @@ def check_writable(folder: str) -> None:
 
 
 def remove(uri: str) -> None:
-    """Delete a file if it is there."""
-    if is_remote(uri):
-        fs = _s3()
-        if fs.exists(uri):
-            fs.rm_file(uri)
-    else:
-        local_path(uri).unlink(missing_ok=True)
+    """Delete a file if it is there.
+
+    Raises:
+        OutputError: it cannot be deleted.
+    """
+    try:
+        if is_remote(uri):
+            with _as_os_error():
+                _s3().rm_file(uri)  # S3 takes it as done if there is nothing
+        else:
+            local_path(uri).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot delete {uri!r}: {error.strerror or error}") from error
 
 
-def names_in(folder: str) -> Iterator[str]:
-    """Yield the names of the files directly in a folder, sorted; nothing if it is not there."""
+def names_in(folder: str) -> list[str]:
+    """Return the names of the files directly in a folder, sorted, without hidden ones; empty if it is not there.
+
+    Hidden ones are among others what a killed writer left behind.
+    """
     if is_remote(folder):
         fs = _s3()
-        if fs.exists(folder):
-            yield from sorted(p.rsplit("/", 1)[-1] for p in fs.ls(folder, detail=False))
-    elif local_path(folder).is_dir():
-        yield from sorted(p.name for p in local_path(folder).iterdir() if p.is_file())
+        try:
+            with _as_os_error():
+                found = fs.ls(folder, detail=True, refresh=True)
+        except FileNotFoundError:
+            return []
+        fs.invalidate_cache(folder)  # other processes write here: the next look must ask again
+        prefix = folder.removeprefix("s3://").rstrip("/") + "/"
+        names = [info["name"].removeprefix(prefix) for info in found if info["type"] == "file"]
+    else:
+        path = local_path(folder)
+        names = [p.name for p in path.iterdir() if p.is_file()] if path.is_dir() else []
+    return sorted(name for name in names if name and not name.startswith("."))
+
+
+def fingerprints(uris: Sequence[str]) -> list[str]:
+    """Return the :func:`fingerprint` of each file, asking S3 for many at a time."""
+    if not any(map(is_remote, uris)):
+        return [fingerprint(uri) for uri in uris]
+    with ThreadPoolExecutor(NUM_REQUESTS, thread_name_prefix="fal-s3") as pool:
+        return list(pool.map(fingerprint, uris))
 
 
 def fingerprint(uri: str) -> str:
-    """Tell cheaply whether a file changed: size and modification time, or S3's entity tag; empty if it is missing."""
+    """Tell cheaply whether a file changed: size and modification time, or S3's entity tag.
+
+    Empty if it is missing or cannot be asked about; whoever opens it says why.
+    """
     if is_remote(uri):
-        fs = _s3()
-        info = fs.info(uri) if fs.exists(uri) else {}
-        return f"{info.get('size', '')}:{info.get('ETag', '')}" if info else ""
+        try:
+            with _as_os_error():
+                info = _s3().info(uri)
+        except OSError:
+            return ""
+        return f"{info['size']}:{info.get('ETag', '')}"
     try:
         info_local = local_path(uri).stat()
     except (OSError, ValueError):
@@ -343,8 +362,8 @@ def fingerprint(uri: str) -> str:
 def remove_folder(folder: str) -> None:
     """Delete a folder of FAL's own and everything in it, if it is there."""
     if is_remote(folder):
-        fs = _s3()
-        if fs.exists(folder):
-            fs.rm(folder, recursive=True)
+        # What cannot be deleted stays: nothing depends on it.
+        with suppress(OSError), _as_os_error():
+            _s3().rm(folder, recursive=True)
     else:
         shutil.rmtree(local_path(folder), ignore_errors=True)

@@ -33,7 +33,7 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     """
     try:
         table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=columns)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise OutputError(f"cannot read {uri!r}: {error}") from None
     version = (table.schema.metadata or {}).get(VERSION_KEY, str(SCHEMA_VERSION).encode()).decode()
     if version != str(SCHEMA_VERSION):
