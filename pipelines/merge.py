@@ -30,7 +30,7 @@ def write_batch(
     table = pa.table(
         {
             "logits": _fixed_rows(out.logits_BK),
-            "frame_logits": _fixed_rows(out.frame_logits_BTK.reshape(len(out.frame_logits_BTK), -1)),
+            "frame_logits": _fixed_rows(_flat(out.frame_logits_BTK)),
             "embedding": _fixed_rows(out.embedding_BD),
         }
     )
@@ -38,17 +38,25 @@ def write_batch(
     tables.write_table(parts.batch_uri(output, part_index, batch_index), table.replace_schema_metadata(notes))
 
 
+def _flat(values_BTK: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    num_clips, num_frames, num_classes = values_BTK.shape
+    return values_BTK.reshape(num_clips, num_frames * num_classes)
+
+
 def _fixed_rows(values_BN: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values_BN).ravel()), values_BN.shape[1])
 
 
 def merge_part(output: str, part_index: int, num_batches: int, labeller: Labeller) -> parts.PartCounts:
-    """Write the predictions, labels and failures of a part, then mark it finished.
+    """Write the predictions, labels and failures of a part, then mark it finished; a finished one is left alone.
 
     Raises:
         FalError: a video of the part is in no batch, or in both tables: nothing may be lost or counted twice.
         OutputError: the place cannot be written.
     """
+    finished = parts.counts_if_finished(output, part_index)
+    if finished is not None:  # the process died after the mark, and this is its second run
+        return finished
     rows = parts.read_part(output, part_index)
     metas, outputs, predict_busy_s = _read_batches(output, part_index, num_batches)
     videos = {v.video_id: v for meta in metas for v in meta.videos}

@@ -131,7 +131,7 @@ def claim(output: str, key: RunKey, tables_made: Sequence[str]) -> None:
         _check_same_run(output, json.loads(storage.read_bytes(key_uri)), key)
         return
     for table in tables_made:
-        if any(True for _ in storage.names_in(storage.join(output, table))):
+        if storage.names_in(storage.join(output, table)):
             raise OutputError(f"{output!r} already holds {table!r} that this FAL did not begin; use another --output")
     storage.write_bytes(key_uri, (json.dumps(asdict(key), indent=2) + "\n").encode())
 
@@ -148,26 +148,31 @@ def _check_same_run(output: str, stored: dict[str, Any], key: RunKey) -> None:
 
 def read_part(output: str, part_index: int) -> list[dict[str, Any]]:
     """Read the manifest rows of one part."""
-    source = pa.BufferReader(storage.read_bytes(manifest_uri(output)))
-    rows: list[dict[str, Any]] = pq.ParquetFile(source).read_row_group(part_index).to_pylist()
+    with storage.open_ranged(manifest_uri(output)) as source:
+        rows: list[dict[str, Any]] = pq.ParquetFile(source).read_row_group(part_index).to_pylist()
     return rows
 
 
 def manifest_id(manifest: pa.Table, fingerprints: Sequence[str]) -> str:
-    """Hash what names the videos and what tells that one has changed."""
-    ids, uris = manifest["video_id"].to_pylist(), manifest["uri"].to_pylist()
-    return content_id([[i, u, f] for i, u, f in zip(ids, uris, fingerprints, strict=True)])
+    """Hash what names the videos, what they must hold, and what tells that one has changed."""
+    columns = [manifest[name].to_pylist() for name in ("video_id", "uri", "sha256")]
+    return content_id([list(row) for row in zip(*columns, fingerprints, strict=True)])
 
 
 def finished_parts(output: str) -> dict[int, PartCounts]:
     """Return the counts of every part whose files are complete."""
-    folder = storage.join(output, "_fal", "done")
-    done: dict[int, PartCounts] = {}
-    for name in storage.names_in(folder):
-        if name.startswith("part-") and name.endswith(".json"):
-            counts = json.loads(storage.read_bytes(storage.join(folder, name)))
-            done[int(name[5:-5])] = PartCounts(**counts)
-    return done
+    names = storage.names_in(storage.join(output, "_fal", "done"))
+    indices = [int(name[5:-5]) for name in names if name.startswith("part-") and name.endswith(".json")]
+    return {index: _read_counts(output, index) for index in indices}
+
+
+def counts_if_finished(output: str, part_index: int) -> PartCounts | None:
+    """Return the counts of one part, None if its files are not complete."""
+    return _read_counts(output, part_index) if storage.exists(_marker_uri(output, part_index)) else None
+
+
+def _read_counts(output: str, part_index: int) -> PartCounts:
+    return PartCounts(**json.loads(storage.read_bytes(_marker_uri(output, part_index))))
 
 
 def mark_finished(output: str, part_index: int, counts: PartCounts) -> None:

@@ -46,7 +46,9 @@ class ClipPredictor:
         return cls(FALModel.from_pretrained(model_dir), chosen)
 
     def predict(self, clips: ClipArrays) -> ClipOutputs:
-        """Run one batch. The same batch gives the same numbers on the same machine."""
+        """Run one batch, which may be empty. The same batch gives the same numbers on the same machine."""
+        if not len(clips.frames_BTHWC):
+            return self._no_outputs()
         batch = clip_batch(clips).to(self.device)
         on_gpu = self.device.type == "cuda"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu):
@@ -55,4 +57,12 @@ class ClipPredictor:
             out.logits_BK.float().cpu().numpy(),
             out.frame_logits_BTK.float().clamp(-60, 60).cpu().numpy().astype(np.float16),
             out.embedding_BE.float().cpu().numpy(),
+        )
+
+    def _no_outputs(self) -> ClipOutputs:
+        config, num_classes = self.model.config, len(self.model.taxonomy)
+        return ClipOutputs(
+            np.zeros((0, num_classes), np.float32),
+            np.zeros((0, config.clip.num_frames, num_classes), np.float16),
+            np.zeros((0, config.embedding_dim), np.float32),
         )

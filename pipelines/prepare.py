@@ -27,7 +27,7 @@ class BatchPreparer:
         spec: Input contract of the model.
         limits: What a video may cost.
         batch_clips: Clips per batch.
-        attempts: How often a video whose decoder crashed or timed out is tried in all.
+        attempts: How often a video whose decoder crashed or whose store failed is tried in all.
     """
 
     def __init__(self, spec: ClipSpec, limits: DecodeLimits, batch_clips: int, attempts: int = 2) -> None:
@@ -75,15 +75,17 @@ class BatchPreparer:
         yield meta, ClipArrays.from_clips(clips, self.spec), True
 
     def _video(self, row: Mapping[str, Any]) -> Iterator[Clip | VideoMeta | Failure]:
-        attempt, num_sent = 0, 0
+        attempt, next_index = 0, 0
         while True:
             attempt += 1
             try:
                 for item in self._one_pass(row):
                     # A second attempt goes on where the first one broke off: the same file gives the same clips.
-                    if not isinstance(item, Clip) or item.index >= num_sent:
+                    if not isinstance(item, Clip):
                         yield item
-                        num_sent += isinstance(item, Clip)
+                    elif item.index >= next_index:
+                        next_index = item.index + 1
+                        yield item
             except VideoError as error:
                 is_retried = error.kind in {FailureKind.DECODER_CRASH, FailureKind.STORAGE_ERROR}
                 if is_retried and attempt < self.attempts:
@@ -101,7 +103,7 @@ class BatchPreparer:
     def _one_pass(self, row: Mapping[str, Any]) -> Iterator[Clip | VideoMeta]:
         with storage.open_video(row["uri"], self.limits.max_bytes) as source:
             digest = storage.sha256_of(source)
-            if row.get("sha256") not in {None, digest}:
+            if row.get("sha256") and row["sha256"].lower() != digest:
                 message = f"the manifest says sha256 {row['sha256']}, the file has {digest}"
                 raise VideoError(FailureKind.CORRUPT, message, "open")
             info, clips = self._decoder.prepare(source)

@@ -74,7 +74,7 @@ def video_scores(output: str, taxonomy: Taxonomy, calibration: Calibration) -> d
     """Return the score of every class [K] for every video with predictions: the highest over its clips."""
     best: dict[str, npt.NDArray[np.float32]] = {}
     folder = storage.join(output, "predictions")
-    for name in storage.names_in(folder):
+    for name in [n for n in storage.names_in(folder) if n.endswith(".parquet")]:
         table = tables.read_table(storage.join(folder, name), ["video_id", "logits"])
         logits_NK = tables.matrix(table["logits"])
         scores_NK = path_scores(logits_NK, taxonomy, calibration.clip)

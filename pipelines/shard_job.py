@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -109,8 +109,9 @@ def open_output(output: str, plan: ShardPlan, planned: Sequence[Sequence[dict[st
         OutputError: not writable, or it belongs to a run with other videos or settings.
     """
     rows = [row for part in planned for row in part]
+    fingerprints = storage.fingerprints([row["uri"] for row in rows])
     key = parts.RunKey(
-        manifest_id=content_id([[r, storage.fingerprint(r["uri"])] for r in rows]),
+        manifest_id=content_id([list(pair) for pair in zip(rows, fingerprints, strict=True)]),
         model_id="",
         taxonomy_id=plan.taxonomy.taxonomy_id,
         pipeline_id=plan.spec.pipeline_id,
@@ -144,6 +145,16 @@ class ShardWriter:
     def __init__(self, plan: ShardPlan) -> None:
         self.plan = plan
         self._decoder = IsolatedPreparer(plan.spec, plan.limits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoder process."""
+        self._decoder.close()
 
     def write(self, part_index: int) -> ShardCounts:
         """Decode the videos of one part; write its shard and its failures, then mark it finished.
@@ -182,7 +193,7 @@ class ShardWriter:
         storage.write_bytes(_marker_uri(plan.output, part_index), counts.to_json().encode())
         return counts
 
-    def _clips(self, video: dict[str, Any]) -> list[Clip]:
+    def _clips(self, video: dict[str, Any]) -> Iterator[Clip]:
         with storage.open_video(video["uri"], self.plan.limits.max_bytes) as source:
             _, clips = self._decoder.prepare(source)
-            return list(clips)
+            yield from clips  # one at a time: all pixels of a long video do not fit into memory

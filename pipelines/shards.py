@@ -115,13 +115,18 @@ class ShardSet:
         headers: dict[tuple[bytes, bytes], str] = {}
         problems: list[str] = []
         for uri in uris:
-            file = pq.ParquetFile(_source(uri))
-            metadata = file.schema_arrow.metadata or {}
+            try:
+                with storage.open_ranged(uri) as source:
+                    file = pq.read_metadata(source)
+            except (OSError, pa.ArrowException) as error:
+                problems.append(f"shards: {uri!r} cannot be read: {error}")
+                continue
+            metadata = file.metadata or {}
             if metadata.get(VERSION_KEY) != str(SCHEMA_VERSION).encode() or CLIP_SPEC_KEY not in metadata:
                 problems.append(f"shards: {uri!r} is not a shard of schema version {SCHEMA_VERSION}")
                 continue
             headers.setdefault((metadata[CLIP_SPEC_KEY], metadata[TAXONOMY_KEY]), uri)
-            groups += [Group(uri, i, file.metadata.row_group(i).num_rows) for i in range(file.num_row_groups)]
+            groups += [Group(uri, i, file.row_group(i).num_rows) for i in range(file.num_row_groups)]
         if len(headers) > 1:
             problems.append(f"shards: made with different clip settings or taxonomies: {', '.join(headers.values())}")
         if not problems and not sum(g.num_rows for g in groups):
@@ -130,10 +135,6 @@ class ShardSet:
             raise ConfigError(problems)
         (spec, taxonomy), _ = next(iter(headers.items()))
         return cls(ClipSpec.from_dict(json.loads(spec)), Taxonomy.from_json(taxonomy.decode()), tuple(groups))
-
-
-def _source(uri: str) -> Any:
-    return pa.BufferReader(storage.read_bytes(uri)) if storage.is_remote(uri) else str(storage.local_path(uri))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +201,13 @@ def read_batches(
 ) -> Iterator[ShardBatch]:
     """Yield this worker's share of each global step in ``[start_step, stop_step)``, reading ahead in a thread.
 
-    Steps count over epochs. Unshuffled reading ends after one pass.
+    Steps count over epochs. Without ``stop_step`` it is one epoch's number of steps; unshuffled reading ends with the
+    pass it is in.
     """
     per_epoch = steps_per_epoch(shards, plan)
-    stop = stop_step if stop_step is not None else (start_step + per_epoch)
+    stop = start_step + per_epoch if stop_step is None else stop_step
+    if not plan.is_shuffled:
+        stop = min(stop, (start_step // per_epoch + 1) * per_epoch)
     reader = _Reader(shards, plan, per_epoch)
     with ThreadPoolExecutor(1, thread_name_prefix="fal-shards") as pool:
         waiting = [
@@ -252,11 +256,12 @@ class _Reader:
         )
 
     def _file(self, uri: str) -> pq.ParquetFile:
-        """Open a shard; the last few stay open, so that an object in S3 is not fetched again for each row group."""
+        """Open a shard; the last few stay open, so that its footer is not read again for each row group."""
         if uri not in self._files:
             while len(self._files) >= MAX_OPEN_SHARDS:
-                self._files.pop(next(iter(self._files)))
-            self._files[uri] = pq.ParquetFile(_source(uri))
+                self._files.pop(next(iter(self._files))).close(force=True)
+            source = storage.open_ranged(uri) if storage.is_remote(uri) else storage.local_path(uri)
+            self._files[uri] = pq.ParquetFile(source)
         return self._files[uri]
 
     def _rows_of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -311,8 +316,7 @@ def augment(
     size, grid = frames_THWC.shape[1], flow_q_THWC.shape[1]
     most = int(grid * MAX_SHIFT_SHARE)
     down, right = (int(v) for v in rng.integers(-most, most + 1, size=2))
-    stride = size // grid
-    rows, columns = (np.clip(np.arange(size) + d * stride, 0, size - 1) for d in (down, right))
+    rows, columns = (np.clip(np.arange(size) + round(d * size / grid), 0, size - 1) for d in (down, right))
     flow_rows, flow_columns = (np.clip(np.arange(grid) + d, 0, grid - 1) for d in (down, right))
     gain, offset = 1 + rng.uniform(-MAX_GAIN, MAX_GAIN), rng.uniform(-MAX_OFFSET, MAX_OFFSET)
     table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
