@@ -27,7 +27,7 @@ class Heads(nn.Module):
         self.mlp = Mlp(width)
         self.frame_norm = nn.LayerNorm(width)
         self.frame_classes = nn.Linear(width, num_classes)
-        self.attend = nn.Linear(width, 1)
+        self.attend = nn.Linear(width, 1, bias=False)  # softmax ignores what is added to all of its inputs
         self.project = nn.Linear(width, config.embedding_dim)
         self.embedding_norm = nn.LayerNorm(config.embedding_dim)
         self.clip_classes = nn.Linear(config.embedding_dim, num_classes)

@@ -55,6 +55,9 @@ def range_problems(config: object) -> list[str]:
         if not isinstance(value, int | float) or isinstance(value, bool):
             problems.append(f"{name}: got {value!r}, must be a number")
             continue
+        if get_args(hint)[0] is int and not isinstance(value, int):
+            problems.append(f"{name}: got {value!r}, must be a whole number")
+            continue
         problems += [
             f"{name}: got {value!r}, must be {bound}"
             for bound in get_args(hint)[1:]

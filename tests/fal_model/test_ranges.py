@@ -56,6 +56,12 @@ def test_what_is_not_a_number_is_a_problem(value: object) -> None:
     assert range_problems(sizes) == [f"count: got {value!r}, must be a number"]
 
 
+def test_a_count_is_a_whole_number() -> None:
+    sizes = Sizes()
+    sizes.count = 2.0  # type: ignore[assignment] # same
+    assert range_problems(sizes) == ["count: got 2.0, must be a whole number"]
+
+
 @given(st.floats(-3, 3))
 def test_pydantic_reads_the_same_bounds(value: float) -> None:
     bound = Range(gt=-1, le=2)

@@ -1,0 +1,280 @@
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from fal_model.batch import ModelOutput, Targets
+from fal_model.calibration import Calibration, Scaling
+from fal_model.config import LossConfig, TrainConfig
+from fal_model.errors import FalError
+from fal_model.model import FALModel
+from fal_model.training import (
+    Collected,
+    TrainState,
+    calibrate,
+    collect,
+    evaluate,
+    evaluation_metrics,
+    learning_rate_at,
+    make_optimizer,
+    train_step,
+)
+from tests.helpers.micro import MICRO, micro_batch, micro_model, small_tree
+
+CONFIG = TrainConfig(learning_rate=1e-2, warmup_steps=2, total_steps=20)
+
+
+def weights(state: TrainState) -> list[Tensor]:
+    return [p.detach().clone() for p in state.model.parameters()]
+
+
+def same(a: list[Tensor], b: list[Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_the_schedule_rises_then_falls() -> None:
+    config = TrainConfig(learning_rate=1.0, min_lr_share=0.1, warmup_steps=4, total_steps=14)
+    rates = [learning_rate_at(step, config) for step in range(20)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[9] == pytest.approx(0.55)
+    assert rates[14:] == pytest.approx([0.1] * 6)
+    assert rates[4:15] == sorted(rates[4:15], reverse=True)
+
+
+def test_a_schedule_without_warm_up() -> None:
+    assert learning_rate_at(0, TrainConfig(learning_rate=1.0, warmup_steps=0, total_steps=1)) == 1.0
+
+
+def test_norms_biases_and_positions_do_not_decay() -> None:
+    model = micro_model()
+    groups = make_optimizer(model, CONFIG).param_groups
+    names = {id(p): n for n, p in model.named_parameters()}
+    decayed, kept = ({names[id(p)] for p in group["params"]} for group in groups)
+    assert (groups[0]["weight_decay"], groups[1]["weight_decay"]) == (0.05, 0)
+    assert decayed | kept == set(names.values())
+    assert all(n.endswith("weight") and "norm" not in n for n in decayed)
+    assert {"encoder.embed.space_PD", "motion.no_flow_D", "heads.clip_classes.bias"} < kept
+
+
+def test_training_learns_what_it_is_shown() -> None:
+    state = TrainState.create(micro_model(), replace(CONFIG, total_steps=60))
+    batch, targets = micro_batch(8)
+    first = train_step(state, batch, targets)
+    for _ in range(59):
+        last = train_step(state, batch, targets)
+    assert last.loss < first.loss / 4
+    assert state.step == 60
+    assert evaluate(state.model, [(batch, targets)])["top1"] == 1
+
+
+def test_the_first_step_reports_what_the_losses_are() -> None:
+    state = TrainState.create(micro_model(), CONFIG)
+    step = train_step(state, *micro_batch())
+    assert step.loss == pytest.approx(step.hierarchy_loss + step.leaf_loss + 0.5 * step.frame_loss, rel=1e-5)
+    assert step.learning_rate == 0.005
+    assert step.grad_norm > 0
+    assert not step.is_skipped
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    runs = []
+    for _ in range(2):
+        state = TrainState.create(micro_model(), CONFIG)
+        for i in range(3):
+            train_step(state, *micro_batch(seed=i))
+        runs.append(weights(state))
+    assert same(*runs)
+
+
+def test_micro_batches_add_up_to_the_whole() -> None:
+    batch, targets = micro_batch(4)
+    targets = replace(targets, frame_known_BT=torch.ones_like(targets.frame_known_BT))
+    whole, parts = (TrainState.create(micro_model(), replace(CONFIG, micro_batch=size)) for size in (0, 3))
+    config = replace(CONFIG, loss=LossConfig(leaf_weight=1))
+    whole.config = replace(whole.config, loss=config.loss)
+    a, b = train_step(whole, batch, targets), train_step(parts, batch, targets)
+    assert a.loss == pytest.approx(b.loss, rel=1e-5)
+    assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
+
+
+def test_long_gradients_are_clipped() -> None:
+    free, clipped = (
+        TrainState.create(micro_model(), replace(CONFIG, grad_clip=clip, weight_decay=0)) for clip in (0.0, 1e-9)
+    )
+    before = weights(free)
+    a, b = train_step(free, *micro_batch()), train_step(clipped, *micro_batch())
+    assert a.grad_norm == b.grad_norm > 1e-3
+
+    def moved(state: TrainState) -> float:
+        return sum((x - y).abs().sum().item() for x, y in zip(weights(state), before, strict=True))
+
+    assert moved(clipped) < moved(free) / 10  # Adam divides by the gradient's size, but not below its epsilon
+
+
+def broken(model: FALModel, *, bad_steps: set[int], state: TrainState) -> object:
+    def run(frames: Tensor, flow: Tensor, flow_valid: Tensor) -> ModelOutput:
+        output: ModelOutput = model(frames, flow, flow_valid)
+        factor = float("nan") if state.step in bad_steps else 1.0
+        return output._replace(logits_BK=output.logits_BK * factor)
+
+    return run
+
+
+def test_a_bad_step_is_skipped_and_reported() -> None:
+    state = TrainState.create(micro_model(), CONFIG)
+    run = broken(state.model, bad_steps={1}, state=state)
+    batch, targets = micro_batch()
+    assert callable(run)
+    train_step(state, batch, targets, run)
+    before = weights(state)
+    bad = train_step(state, batch, targets, run)
+    assert bad.is_skipped
+    assert math.isnan(bad.loss)
+    assert same(weights(state), before)
+    assert (state.step, state.bad_steps) == (2, 1)
+    good = train_step(state, batch, targets, run)
+    assert not good.is_skipped
+    assert math.isfinite(good.loss)
+    assert state.bad_steps == 0
+
+
+def test_too_many_bad_steps_stop_the_run() -> None:
+    state = TrainState.create(micro_model(), replace(CONFIG, max_bad_steps=2))
+    run = broken(state.model, bad_steps={0, 1, 2}, state=state)
+    batch, targets = micro_batch()
+    assert callable(run)
+    train_step(state, batch, targets, run)
+    train_step(state, batch, targets, run)
+    with pytest.raises(FalError, match=r"not finite for 3 steps in a row, up to step 3; allowed are 2; check the data"):
+        train_step(state, batch, targets, run)
+
+
+def test_bfloat16_stays_close() -> None:
+    full, half = (TrainState.create(micro_model(), replace(CONFIG, is_bf16=flag)) for flag in (False, True))
+    a, b = train_step(full, *micro_batch()), train_step(half, *micro_batch())
+    assert a.loss == pytest.approx(b.loss, rel=0.02)
+    assert {p.dtype for p in half.model.parameters()} == {torch.float32}
+
+
+def test_dropout_follows_seed_and_step() -> None:
+    model_config = replace(MICRO, dropout=0.2)
+    losses = []
+    for _ in range(2):
+        state = TrainState.create(micro_model(config=model_config), replace(CONFIG, learning_rate=1e-9))
+        torch.rand(1)
+        losses.append([train_step(state, *micro_batch()).loss for _ in range(2)])
+    assert losses[0] == losses[1]
+    assert losses[0][0] != losses[0][1]
+
+
+def test_averaged_weights_follow_slowly() -> None:
+    state = TrainState.create(micro_model(), replace(CONFIG, ema_decay=0.9))
+    start = weights(state)
+    train_step(state, *micro_batch())
+    average = state.averaged_model()
+    assert average is not state.model
+    for first, mean, now in zip(start, average.parameters(), state.model.parameters(), strict=True):
+        torch.testing.assert_close(mean.detach(), first * 0.1 + now.detach() * 0.9, rtol=1e-4, atol=1e-6)
+
+
+def test_without_averaging_the_model_itself_is_evaluated() -> None:
+    state = TrainState.create(micro_model(), CONFIG)
+    assert state.averaged_model() is state.model
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("micro_batch_size", [0, 2])
+def test_a_wrapped_model_learns_the_same(micro_batch_size: int) -> None:
+    config = replace(CONFIG, micro_batch=micro_batch_size)
+    plain, wrapped = (TrainState.create(micro_model(), config) for _ in range(2))
+    module = DistributedDataParallel(wrapped.model)
+    for i in range(2):
+        a = train_step(plain, *micro_batch(seed=i))
+        b = train_step(wrapped, *micro_batch(seed=i), module)
+        assert a.loss == pytest.approx(b.loss, rel=1e-6)
+    for x, y in zip(weights(plain), weights(wrapped), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_only_known_clips_and_frames_are_collected() -> None:
+    batch, targets = micro_batch(4)
+    targets = replace(targets, label_known_B=torch.tensor([True, False, True, True]))
+    model = micro_model().train()
+    collected = collect(model, [(batch, targets), (batch, targets)])
+    assert collected.logits_NK.shape == (6, 7)
+    assert collected.frame_logits_FK.shape == (2 * 3 * 3, 7)  # the third clip's frames are not known
+    np.testing.assert_array_equal(collected.labels_NK[0], targets.labels_BK[0].numpy())
+    assert model.training
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_nothing_to_evaluate_is_an_error(is_empty: bool) -> None:
+    batch, _ = micro_batch(1)
+    unknown = Targets.from_labels([None], [None], small_tree(), 3)
+    with pytest.raises(FalError, match="evaluation: got no clip with known labels, needs at least one"):
+        evaluate(micro_model(), [] if is_empty else [(batch, unknown)])
+
+
+def collected(logits: list[list[float]], labels: list[list[float]]) -> Collected:
+    logits_NK, labels_NK = np.array(logits, dtype=np.float32), np.array(labels, dtype=np.float32)
+    return Collected(logits_NK, labels_NK, logits_NK, labels_NK)
+
+
+def test_metrics_by_hand() -> None:
+    golf, news = [1.0, 0, 1, 0, 0, 1, 0], [0.0, 1, 0, 0, 0, 0, 0]
+    sure, wrong = [[9.0 if x else -9.0 for x in row] for row in (golf, news)], [-9.0, 9, -9, -9, -9, -9, -9]
+    model = micro_model()
+    right = evaluation_metrics(collected(sure, [golf, news]), model)
+    assert right.pop("ece") < 0.01
+    assert set(right.values()) == {1.0}
+    assert set(right) == {
+        *("top1", "top5", "map", "f1_micro", "f1_macro", "frame_map"),
+        *("f1_level_0", "f1_level_1", "f1_level_2"),
+    }
+    half = evaluation_metrics(collected([wrong, sure[1]], [golf, news]), model)
+    assert half["top1"] == 0.5
+    assert half["ece"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_numbers_without_meaning_are_left_out() -> None:
+    nothing = evaluation_metrics(collected([[-9.0] * 7], [[0.0] * 7]), micro_model())
+    assert set(nothing) == {"ece"}
+
+
+def test_calibration_lowers_the_calibration_error() -> None:
+    dice = np.random.default_rng(0)
+    model = micro_model()
+    honest = 1.5 * dice.standard_normal((4000, 7))
+    labels = np.zeros((4000, 7))
+    for child, parent in enumerate(model.taxonomy.parents):
+        held = 1.0 if parent < 0 else labels[:, parent]
+        labels[:, child] = held * (dice.random(4000) < 1 / (1 + np.exp(-honest[:, child])))
+    rows = collected((3 * honest).tolist(), labels.tolist())
+    before = evaluation_metrics(rows, model)
+    model.calibration = calibrate(rows, model)
+    after = evaluation_metrics(rows, model)
+    assert before["ece"] > 0.1
+    assert after["ece"] < before["ece"] / 2
+    assert model.calibration.frame == model.calibration.clip
+
+
+def test_without_labelled_frames_their_calibration_stays() -> None:
+    rows = collected([[1.0] * 7, [-1.0] * 7], [[1.0, 0, 0, 1, 0, 0, 1], [0.0] * 7])
+    rows = rows._replace(frame_logits_FK=np.zeros((0, 7), np.float32), frame_labels_FK=np.zeros((0, 7), np.float32))
+    found = calibrate(rows, micro_model())
+    assert found.frame == Scaling()
+    assert found != Calibration()
