@@ -1,8 +1,8 @@
 """The stand-in corpus: which classes there are, which videos, and what happens in each.
 
-A class is an appearance (the shape of the object) and a motion. Motions come in pairs that show the same pictures in
-reversed order, so that no single frame can tell them apart. Colour, size, speed, place, background, camera drift and
-distractors are random and carry no class information. ``standin_render`` draws the scenes, ``standin_files`` writes
+A class is an appearance (shape and hue of the object) and a motion. Motions come in pairs that show the same pictures
+in reversed order, so that no single frame can tell them apart. Brightness, size, speed, place, background, camera
+drift and distractors are random and carry no class information. ``standin_render`` draws the scenes, ``standin_files`` writes
 the files. Everything follows from (corpus seed, split, index).
 """
 
@@ -28,10 +28,17 @@ Color = tuple[float, float, float]
 
 
 class Appearance(NamedTuple):
-    """What the object looks like: its id (also the name of its shape for the renderer) and one line about it."""
+    """What the object looks like.
+
+    Attributes:
+        id: First part of the class id; also the name of its shape for the renderer.
+        definition: One line for people.
+        hue: Its colour at full strength, red, green and blue from 0 to 255; brightness is drawn for each video.
+    """
 
     id: str
     definition: str
+    hue: Color
 
 
 class Motion(NamedTuple):
@@ -49,10 +56,10 @@ class Motion(NamedTuple):
 
 
 APPEARANCES = (
-    Appearance("disc", "A filled round object."),
-    Appearance("square", "A filled object with four equal sides, at any angle."),
-    Appearance("ring", "A round object with a hole in its middle."),
-    Appearance("cross", "Two crossed bars of equal length, at any angle."),
+    Appearance("disc", "A filled round object, reddish.", (255.0, 40.0, 40.0)),
+    Appearance("square", "A filled object with four equal sides, at any angle, greenish.", (40.0, 220.0, 40.0)),
+    Appearance("ring", "A round object with a hole in its middle, bluish.", (50.0, 90.0, 255.0)),
+    Appearance("cross", "Two crossed bars of equal length, at any angle, yellowish.", (240.0, 220.0, 0.0)),
 )
 
 MOTIONS = (
@@ -343,7 +350,7 @@ def _event_sprite(
     appearance_id, motion_id = event.label.split(".")
     motion = next(m for m in MOTIONS if m.id == motion_id)
     size_2 = np.array([video.width_px, video.height_px], float)
-    radius_px = video.height_px * rng.uniform(0.12, 0.16)
+    radius_px = video.height_px * rng.uniform(0.14, 0.19)
     travel_2 = size_2 * rng.uniform(0.45, 0.58)
     path_T2 = track(motion, (times_T - event.start_s) / (event.end_s - event.start_s)) * travel_2
     free_2 = size_2 / 2 - np.abs(path_T2).max(axis=0) - radius_px - DRIFT_SHARE * video.height_px
@@ -354,7 +361,7 @@ def _event_sprite(
         shape=appearance_id,
         radius_px=radius_px,
         angle_rad=rng.uniform(0, 2 * np.pi),
-        color=_color(rng, luma),
+        color=_tinted(next(a.hue for a in APPEARANCES if a.id == appearance_id), luma),
         xy_T2=size_2 / 2 + rng.uniform(-1, 1, 2) * free_2 + path_T2,
         is_visible_T=(times_T >= begin_s) & (times_T < end_s),
     )
@@ -369,7 +376,7 @@ def _distractor(rng: np.random.Generator, video: StandinVideo, times_T: FloatArr
         shape=DISTRACTOR_SHAPES[rng.integers(len(DISTRACTOR_SHAPES))],
         radius_px=video.height_px * rng.uniform(0.04, 0.06),
         angle_rad=rng.uniform(0, 2 * np.pi),
-        color=_color(rng, rng.uniform(20, 235)),
+        color=_color(rng, rng.uniform(20, 235), strength=0.15),
         xy_T2=np.abs(np.mod(run_T2, 2 * size_2) - size_2),
         is_visible_T=np.ones(len(times_T), bool),
     )
@@ -381,8 +388,14 @@ def _drift(rng: np.random.Generator, times_T: FloatArray, amplitude_px: float) -
     return np.asarray(amplitude_px * rng.uniform(0.2, 1) * np.sin(2 * np.pi * times_T / period_s + phase))
 
 
-def _color(rng: np.random.Generator, luma: float) -> Color:
-    """Draw a colour of any hue whose brightness is about ``luma``."""
-    rgb = rng.uniform(0, 255, 3)
-    red, green, blue = np.clip(luma + 0.5 * (rgb - rgb @ (0.299, 0.587, 0.114)), 0, 255)
+def _color(rng: np.random.Generator, luma: float, strength: float = 0.2) -> Color:
+    """Draw a pale colour of any hue whose brightness is about ``luma``: only the objects of the classes are vivid."""
+    red, green, blue = rng.uniform(0, 255, 3)
+    return _tinted((red, green, blue), luma, strength)
+
+
+def _tinted(hue: Color, luma: float, strength: float = 0.8) -> Color:
+    """Return the hue at another brightness."""
+    rgb = np.array(hue)
+    red, green, blue = np.clip(luma + strength * (rgb - rgb @ (0.299, 0.587, 0.114)), 0, 255)
     return float(red), float(green), float(blue)
