@@ -43,3 +43,13 @@ def real_videos() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """Start one Ray for every test that wants one; jobs called in this process use it as it is."""
+    from jobs.runtime.config import RaySection
+    from jobs.runtime.session import ray_session
+
+    with ray_session(RaySection(address="local", num_cpus=4, object_store_mib=200)):
+        yield
