@@ -2,8 +2,8 @@
 
 A class is an appearance (shape and hue of the object) and a motion. Motions come in pairs that show the same pictures
 in reversed order, so that no single frame can tell them apart. Brightness, size, speed, place, background, camera
-drift and distractors are random and carry no class information. ``standin_render`` draws the scenes, ``standin_files`` writes
-the files. Everything follows from (corpus seed, split, index).
+drift and distractors are random and carry no class information. ``standin_render`` draws the scenes,
+``standin_files`` writes the files. Everything follows from (corpus seed, split, index).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fal_model.errors import ConfigError
 from fal_model.taxonomy import Node, Taxonomy
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same (seed, split, index) gives another video; it is hashed into every video's seed."""
 
 FloatArray = npt.NDArray[np.float64]
@@ -350,9 +350,10 @@ def _event_sprite(
     appearance_id, motion_id = event.label.split(".")
     motion = next(m for m in MOTIONS if m.id == motion_id)
     size_2 = np.array([video.width_px, video.height_px], float)
-    radius_px = video.height_px * rng.uniform(0.14, 0.19)
+    radius_px = video.height_px * rng.uniform(0.14, 0.175)
     travel_2 = size_2 * rng.uniform(0.45, 0.58)
     path_T2 = track(motion, (times_T - event.start_s) / (event.end_s - event.start_s)) * travel_2
+    # The largest size, travel and drift together just fit into the height.
     free_2 = size_2 / 2 - np.abs(path_T2).max(axis=0) - radius_px - DRIFT_SHARE * video.height_px
     begin_s, end_s = seen_s if rng.random() < REST_SHARE else (event.start_s, event.end_s)
     sides = [s for s in (-1, 1) if LUMA_RANGE[0] <= base_luma + s * MIN_CONTRAST <= LUMA_RANGE[1]]

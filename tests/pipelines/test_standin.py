@@ -148,6 +148,13 @@ def test_objects_are_seen_during_their_event_and_one_at_a_time(seed: int) -> Non
         assert np.sum([sprite.is_visible_T for sprite in scene.objects], axis=0).max() == 1
 
 
+def test_only_the_objects_of_the_classes_are_vivid() -> None:
+    for video in plan_corpus(60, 0, "train"):
+        scene = sample_scene(video)
+        assert min(np.ptp(sprite.color) for sprite in scene.objects) > 30
+        assert max(np.ptp(color) for color in (*scene.background, *(d.color for d in scene.distractors))) <= 51
+
+
 def test_some_objects_rest_outside_their_event_and_some_are_absent() -> None:
     always = [sample_scene(v).objects[0].is_visible_T.all() for v in plan_corpus(60, 0, "train") if len(v.events) == 1]
 
