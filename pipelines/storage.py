@@ -336,8 +336,9 @@ def fingerprints(uris: Sequence[str]) -> list[str]:
     """Return the :func:`fingerprint` of each file, asking S3 for many at a time."""
     if not any(map(is_remote, uris)):
         return [fingerprint(uri) for uri in uris]
+    fs = _s3()  # once: s3fs would open a client for each thread
     with ThreadPoolExecutor(NUM_REQUESTS, thread_name_prefix="fal-s3") as pool:
-        return list(pool.map(fingerprint, uris))
+        return list(pool.map(lambda uri: _fingerprint_s3(uri, fs) if is_remote(uri) else fingerprint(uri), uris))
 
 
 def fingerprint(uri: str) -> str:
@@ -346,17 +347,21 @@ def fingerprint(uri: str) -> str:
     Empty if it is missing or cannot be asked about; whoever opens it says why.
     """
     if is_remote(uri):
-        try:
-            with _as_os_error():
-                info = _s3().info(uri)
-        except OSError:
-            return ""
-        return f"{info['size']}:{info.get('ETag', '')}"
+        return _fingerprint_s3(uri, _s3())
     try:
         info_local = local_path(uri).stat()
     except (OSError, ValueError):
         return ""
     return f"{info_local.st_size}:{info_local.st_mtime_ns}"
+
+
+def _fingerprint_s3(uri: str, fs: Any) -> str:
+    try:
+        with _as_os_error():
+            info = fs.info(uri)
+    except OSError:
+        return ""
+    return f"{info['size']}:{info.get('ETag', '')}"
 
 
 def remove_folder(folder: str) -> None:
