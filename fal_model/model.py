@@ -22,6 +22,10 @@ from fal_model.taxonomy import Taxonomy, numbered_taxonomy
 INIT_GAIN = 0.55
 """Weights start with a deviation of this over the root of their inputs: 0.02 at width 768."""
 
+STEM_GAIN = 1.6
+"""Three convolutions in a row must not make motion fainter: it would drown in the positions added to it. A norm would
+do the same but take away how fast things move."""
+
 POSITION_STD = 0.2
 CLASSIFIER_STD = 0.01
 
@@ -171,6 +175,8 @@ def _initialise(model: FALModel) -> None:
         if isinstance(module, nn.Linear | nn.Conv2d):
             # The last layer of a residual branch starts small, so that depth does not add up.
             gain = INIT_GAIN / depth**0.5 if name.endswith(".out") else INIT_GAIN
+            if name.startswith("motion.stem."):
+                gain = STEM_GAIN
             std = gain / module.weight[0].numel() ** 0.5
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
             if module.bias is not None:

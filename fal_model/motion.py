@@ -29,8 +29,6 @@ class MotionStream(nn.Module):
         self.stem = nn.ModuleList(
             nn.Conv2d(inner, outer, kernel_size=3, stride=2, padding=1) for inner, outer in itertools.pairwise(channels)
         )
-        # Weak motion must not drown in the positions that are added to it.
-        self.stem_norm = nn.LayerNorm(width)
         self.no_flow_D = nn.Parameter(torch.zeros(width))
         self.space_MD = nn.Parameter(torch.zeros(grid * grid, width))
         self.time_TD = nn.Parameter(torch.zeros(config.clip.num_frames, width))
@@ -54,7 +52,7 @@ class MotionStream(nn.Module):
         x = flow_channels(flow_BTCHW, flow_valid_BT).to(self.no_flow_D.dtype).flatten(0, 1)
         for i, conv in enumerate(self.stem):
             x = conv(x if i == 0 else F.gelu(x, approximate="tanh"))
-        x_BTMD = self.stem_norm(x.flatten(2).transpose(1, 2).reshape(batch, frames, -1, x.shape[1]))
+        x_BTMD = x.flatten(2).transpose(1, 2).reshape(batch, frames, -1, x.shape[1])
         x_BTMD = torch.where(valid_BT11, x_BTMD, self.no_flow_D.to(x_BTMD.dtype))
         tokens_BTMD: Tensor = self.norm(self.blocks(x_BTMD + self.space_MD + self.time_TD[:, None]))
         return tokens_BTMD
