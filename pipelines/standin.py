@@ -200,8 +200,7 @@ def standin_taxonomy() -> Taxonomy:
     """Return the label tree: appearances at level 0, appearance with motion at level 1."""
     nodes = [Node(a.id, a.id, None, a.definition) for a in APPEARANCES]
     for a, m in product(APPEARANCES, MOTIONS):
-        name = f"{a.id} {m.id.replace('_', ' ')}"
-        nodes.append(Node(f"{a.id}.{m.id}", name, a.id, f"A {a.id} {m.definition}."))
+        nodes.append(Node(f"{a.id}.{m.id}", f"{a.id} {m.id.replace('_', ' ')}", a.id, f"A {a.id} {m.definition}."))
     return Taxonomy(nodes)
 
 
@@ -261,8 +260,7 @@ def sample_scene(video: StandinVideo) -> Scene:
     times_T = np.arange(video.num_frames) / video.fps
     base_luma = rng.uniform(60, 195)
     background = (_color(rng, base_luma - rng.uniform(0, 18)), _color(rng, base_luma + rng.uniform(0, 18)))
-    amplitude_px = DRIFT_SHARE * video.height_px
-    camera_xy_T2 = np.stack([_drift(rng, times_T, amplitude_px) for _ in range(2)], axis=-1)
+    camera_xy_T2 = np.stack([_drift(rng, times_T, DRIFT_SHARE * video.height_px) for _ in range(2)], axis=-1)
     borders_s = _borders_s(video, rng)
     objects = [
         _event_sprite(rng, video, event, times_T, (borders_s[i], borders_s[i + 1]), base_luma)
@@ -391,12 +389,11 @@ def _drift(rng: np.random.Generator, times_T: FloatArray, amplitude_px: float) -
 
 def _color(rng: np.random.Generator, luma: float, strength: float = 0.2) -> Color:
     """Draw a pale colour of any hue whose brightness is about ``luma``: only the objects of the classes are vivid."""
-    red, green, blue = rng.uniform(0, 255, 3)
-    return _tinted((red, green, blue), luma, strength)
+    return _tinted(tuple(rng.uniform(0, 255, 3)), luma, strength)
 
 
 def _tinted(hue: Color, luma: float, strength: float = 0.8) -> Color:
     """Return the hue at another brightness."""
-    rgb = np.array(hue)
-    red, green, blue = np.clip(luma + strength * (rgb - rgb @ (0.299, 0.587, 0.114)), 0, 255)
+    own_luma = np.dot(hue, (0.299, 0.587, 0.114))
+    red, green, blue = (min(max(luma + strength * (value - own_luma), 0.0), 255.0) for value in hue)
     return float(red), float(green), float(blue)
