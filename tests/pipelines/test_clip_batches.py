@@ -1,0 +1,81 @@
+"""A batch comes out of its row as it went in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.clip_batches import (
+    SCHEMA,
+    BatchMeta,
+    ClipArrays,
+    ClipMeta,
+    Failure,
+    VideoMeta,
+    arrays_of,
+    to_row,
+)
+from tests.helpers.model import SPEC, random_arrays, random_clip
+
+TEXT = st.text(max_size=20)
+SECONDS = st.floats(allow_nan=False, allow_infinity=False)
+COUNT = st.integers(0, 2**31 - 1)
+CLIPS = st.builds(
+    ClipMeta,
+    video_id=TEXT,
+    clip_index=COUNT,
+    start_s=SECONDS,
+    end_s=SECONDS,
+    covered_s=SECONDS,
+    num_substituted=COUNT,
+    frame_times_s=st.lists(SECONDS, max_size=4),
+)
+VIDEOS = st.builds(VideoMeta, video_id=TEXT, uri=TEXT, sha256=TEXT, duration_s=SECONDS, num_clips=COUNT)
+FAILURES = st.builds(Failure, video_id=TEXT, uri=TEXT, stage=TEXT, kind=TEXT, message=TEXT, attempts=COUNT)
+METAS = st.builds(
+    BatchMeta,
+    clips=st.lists(CLIPS, max_size=3),
+    videos=st.lists(VIDEOS, max_size=3),
+    failures=st.lists(FAILURES, max_size=3),
+    thumbnails=st.dictionaries(TEXT, TEXT, max_size=2),
+    busy_s=SECONDS,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(METAS)
+def test_what_is_known_about_a_batch_keeps_every_bit(meta: BatchMeta) -> None:
+    assert BatchMeta.from_json(meta.to_json()) == meta
+
+
+@pytest.mark.parametrize("num_clips", [0, 1, 3])
+def test_a_batch_is_one_row(num_clips: int) -> None:
+    meta, arrays = BatchMeta(busy_s=0.1), random_arrays(num_clips)
+    table = to_row(3, 7, is_last=True, meta=meta, arrays=arrays)
+    assert table.schema.equals(SCHEMA)
+    (row,) = table.to_pylist()
+    assert (row["part_index"], row["batch_index"], row["is_last"]) == (3, 7, True)
+    assert BatchMeta.from_json(row["meta"]) == meta
+    found = arrays_of(row, SPEC)
+    for name in ("frames_BTHWC", "flow_q_BTHWC", "flow_valid_BT"):
+        mine, theirs = getattr(arrays, name), getattr(found, name)
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_clips_are_stacked_in_order() -> None:
+    clips = [random_clip(1), random_clip(2)]
+    arrays = ClipArrays.from_clips(clips, SPEC)
+    for i, clip in enumerate(clips):
+        np.testing.assert_array_equal(arrays.frames_BTHWC[i], clip.frames_THWC)
+        np.testing.assert_array_equal(arrays.flow_q_BTHWC[i], clip.flow_q_THWC)
+        np.testing.assert_array_equal(arrays.flow_valid_BT[i], clip.flow_valid_T)
+
+
+def test_no_clips_have_the_shape_of_the_specification() -> None:
+    arrays = ClipArrays.from_clips([], SPEC)
+    assert arrays.frames_BTHWC.shape == (0, 4, 32, 32, 3)
+    assert arrays.flow_q_BTHWC.shape == (0, 4, 8, 8, 2)
+    assert arrays.flow_valid_BT.shape == (0, 4)
