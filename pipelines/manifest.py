@@ -167,7 +167,7 @@ def _csv_rows(data: bytes) -> Iterator[tuple[str, Row | str]]:
         for raw in reader:
             yield f"line {reader.line_num}", "more cells than columns" if None in raw else _csv_row(raw)
     except csv.Error as error:
-        yield f"line {reader.line_num}", f"not CSV: {error}"
+        yield f"after line {reader.line_num}", f"not CSV: {error}"
 
 
 def _csv_row(raw: Mapping[str, str | None]) -> Row:
