@@ -23,6 +23,7 @@ from fal_model.spec import ClipSpec
 from jobs.runtime.serve_config import ServeSection
 from pipelines.config import LabelConfig, PrepareConfig, Resources
 from pipelines.limits import DecodeLimits
+from pipelines.planning import PlanConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +131,7 @@ class FalConfig:
     label: LabelConfig = field(default_factory=LabelConfig)
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     resources: Resources = field(default_factory=Resources)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     tracking: TrackingSection = field(default_factory=TrackingSection)
     ray: RaySection = field(default_factory=RaySection)
     serve: ServeSection = field(default_factory=ServeSection)
