@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ray.train
 import torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from fal_model import training
@@ -71,6 +71,7 @@ def fit(plan: WorkerPlan, output: str) -> dict[str, float]:
             storage_path=str(Path(output, "checkpoints")),
             failure_config=FailureConfig(max_failures=loop.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=loop.keep_checkpoints),
+            logging_config=LoggingConfig(log_level="WARNING"),  # we say ourselves what is going on
         ),
     )
     try:

@@ -46,6 +46,8 @@ def ray_session(section: RaySection) -> Iterator[None]:
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Said every second of training where there is no dashboard; it means nothing then.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")
     if address == "local":
         # Ray lowers the priority of its workers by default; here they are all the work there is.
         os.environ.setdefault("RAY_worker_niceness", "0")
