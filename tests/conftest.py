@@ -46,10 +46,10 @@ def real_videos() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_local() -> Iterator[None]:
-    """Start one Ray for every test that wants one; jobs called in this process use it as it is."""
+def ray_local() -> Iterator[tuple[str, ...]]:
+    """Start one Ray for every test that wants one, and give the settings of jobs that run in it."""
     from jobs.runtime.config import RaySection
     from jobs.runtime.session import ray_session
 
     with ray_session(RaySection(address="local", num_cpus=4, object_store_mib=200)):
-        yield
+        yield ("ray.address=local",)

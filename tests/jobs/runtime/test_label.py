@@ -151,10 +151,11 @@ def arguments(videos: Path, output: Path, model_dir: Path, *settings: str) -> li
 
 @pytest.fixture(scope="module")
 def first_run(
-    videos: Path, model_dir: Path, tmp_path_factory: pytest.TempPathFactory, ray_local: None
+    videos: Path, model_dir: Path, tmp_path_factory: pytest.TempPathFactory, ray_local: tuple[str, ...]
 ) -> tuple[Path, int]:
     output = tmp_path_factory.mktemp("run") / "out"
-    code = label_corpus.main(arguments(videos, output, model_dir, "label.part_videos=4", "label.max_failed_share=0.4"))
+    settings = (*ray_local, "label.part_videos=4", "label.max_failed_share=0.4")
+    code = label_corpus.main(arguments(videos, output, model_dir, *settings))
     return output, code
 
 
@@ -275,7 +276,7 @@ def approximately(value: Any) -> Any:
 
 @pytest.mark.ray
 def test_a_manifest_is_labelled_like_a_folder(
-    model_dir: Path, tmp_path: Path, ray_local: None, capfd: pytest.CaptureFixture[str]
+    model_dir: Path, tmp_path: Path, ray_local: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     manifest = write_manifest(tmp_path / "corpus", {"test": 2})
     rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
@@ -283,7 +284,7 @@ def test_a_manifest_is_labelled_like_a_folder(
     rows.append({"video_id": "gone", "uri": "gone.mp4"})
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
-    code = label_corpus.main(arguments(manifest, tmp_path / "out", model_dir))
+    code = label_corpus.main(arguments(manifest, tmp_path / "out", model_dir, *ray_local))
 
     assert code == 3
     assert capfd.readouterr().out.count("exit code") == 1
