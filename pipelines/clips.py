@@ -58,7 +58,8 @@ class Clip:
         frames_THWC: RGB, ``T x size_px x size_px x 3``.
         flow_q_THWC: Bytes of ``fal_model.flow_codec``, ``T x flow_size_px x flow_size_px x 2``: right, down.
         flow_valid_T: Where flow could be measured; elsewhere it is 0.
-        covered_s: Seconds of the window that were looked at: the strata whose frame was decoded.
+        covered_s: Seconds of the window that were looked at: the strata in which a frame was decoded, or at whose
+            centre one was on screen.
         num_substituted: Frames that had to be replaced by a neighbour because theirs is damaged.
     """
 
@@ -138,7 +139,10 @@ def _clips(reader: PictureReader, spec: ClipSpec) -> Iterator[Clip]:
         wanted = {*frames, *(n for n in neighbours if n is not None)}
         pictures = reader.pictures(sorted(wanted), spec.size_px)
         if any(frame in pictures for frame in frames):
-            yield _assemble(index, window, frames, neighbours, pictures, spec=spec, flow=flow)
+            until_s = reader.table.until_s[frames]
+            clip = _assemble(index, window, frames, neighbours, pictures, until_s=until_s, spec=spec, flow=flow)
+            if clip.covered_s > 0:
+                yield clip
 
 
 def _assemble(
@@ -148,6 +152,7 @@ def _assemble(
     neighbours: list[int | None],
     pictures: dict[int, Picture],
     *,
+    until_s: npt.NDArray[np.float64],
     spec: ClipSpec,
     flow: FlowEstimator,
 ) -> Clip:
@@ -160,7 +165,8 @@ def _assemble(
     for t, (frame, neighbour, picture) in enumerate(zip(frames, neighbours, shown, strict=True)):
         is_exact = frame in pictures and picture.is_exact
         num_substituted += not is_exact
-        if is_exact or edges_s[t] <= picture.time_s < edges_s[t + 1]:
+        is_on_screen = is_exact and until_s[t] > (edges_s[t] + edges_s[t + 1]) / 2
+        if is_on_screen or edges_s[t] <= picture.time_s < edges_s[t + 1]:
             covered_s += float(edges_s[t + 1] - edges_s[t])
         other = pictures.get(neighbour) if neighbour is not None else None
         if frame in pictures and other is not None and other.time_s != picture.time_s:

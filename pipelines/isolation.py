@@ -83,6 +83,7 @@ class IsolatedPreparer:
         Raises:
             VideoError: the video cannot be used; also while the clips are taken. ``decoder_crash``, ``timeout`` and
                 ``limit_exceeded`` are what became of the child.
+            RuntimeError: the child could not be started at all; no video is to blame for that.
         """
         descriptor = source.fileno()
         child = self._fresh_child()
@@ -181,10 +182,11 @@ class _Child:
                 start_new_session=True,
             )
         self.end = weakref.finalize(self, _end, self.process, self._channel)
-        clock = _Clock(DecodeLimits(wall_time_s=START_TIMEOUT_S))
-        if self.receive(clock)["type"] != "ready":
+        try:
+            self.receive(_Clock(DecodeLimits(wall_time_s=START_TIMEOUT_S)))  # it is ready
+        except VideoError as error:  # no video is to blame: the installation is broken, or memory is too small
             self.end()
-            raise RuntimeError("the decoding process did not report ready")
+            raise RuntimeError(f"the decoding process could not start: {error.message}") from None
 
     def request(self, spec: ClipSpec, descriptor: int) -> None:
         """Ask for a video by its open descriptor."""

@@ -18,6 +18,9 @@ ENOUGH_TIMES = 0.4
 """Share of packets that must carry a presentation time of their own for the times to be used (interlaced video
 stores two packets per frame, of which only the first has one)."""
 
+MAX_UNSTATED_S = 1.0
+"""A frame whose packet does not say how long it stays is taken to be on screen no longer than this."""
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -188,14 +191,16 @@ def _table(
 ) -> FrameTable:
     gaps_s = np.diff(times_s)
     usual_s = float(np.median(gaps_s)) if len(gaps_s) > 0 and np.median(gaps_s) > 0 else 1 / fps
-    stated_s = float(packets.duration[frames[-1]]) * tick_s
-    last_s = stated_s if 0 < stated_s <= 10 * usual_s else usual_s
+    stated_s = packets.duration[frames].astype(np.float64) * tick_s
+    is_plausible = 0 < stated_s[-1] <= 10 * usual_s
+    duration_s = float(times_s[-1]) + (float(stated_s[-1]) if is_plausible else min(usual_s, MAX_UNSTATED_S))
     return FrameTable(
         times_s=times_s,
         sizes_bytes=packets.size_bytes[frames].astype(np.float64),
         is_key=packets.is_key[frames],
         cost_frames=cost_frames,
-        duration_s=float(times_s[-1]) + last_s,
+        until_s=np.minimum(np.append(times_s[1:], duration_s), times_s + np.maximum(stated_s, MAX_UNSTATED_S)),
+        duration_s=duration_s,
     )
 
 

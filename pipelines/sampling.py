@@ -40,6 +40,8 @@ class FrameTable:
         sizes_bytes: Compressed size of each frame.
         is_key: Whether decoding can start at the frame.
         cost_frames: Frames to decode to see this one, from the keyframe before it.
+        until_s: How long each frame counts as being on screen: until the next one, but not beyond what its packet
+            says (or a second, where packets say less), so that a hole in a damaged file does not count as seen.
         duration_s: End of the last frame, seconds, > 0.
     """
 
@@ -47,6 +49,7 @@ class FrameTable:
     sizes_bytes: Floats
     is_key: npt.NDArray[np.bool_]
     cost_frames: Floats
+    until_s: Floats
     duration_s: float
 
     def __len__(self) -> int:

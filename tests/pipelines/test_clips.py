@@ -112,6 +112,15 @@ def test_a_frame_that_stays_on_screen_where_frames_are_read_in_order(tmp_path: P
     ]
 
 
+def test_a_hole_in_a_video_is_not_covered(tmp_path: Path) -> None:
+    data = bytearray(numbered_video(tmp_path / "a.ts", 100, keyframe_interval=5).read_bytes())
+    low, high = (len(data) * part // 4 // 188 * 188 for part in (1, 3))
+    info, clips = prepare_clips(io.BytesIO(bytes(data[:low] + data[high:])), SPEC, LIMITS)
+    covered_s = sum(clip.covered_s for clip in clips)
+    assert info.duration_s == pytest.approx(10, abs=0.1)
+    assert 0.4 < covered_s / info.duration_s < 0.75
+
+
 def test_a_single_frame_is_a_clip_without_flow(tmp_path: Path) -> None:
     _, (clip,) = prepared(numbered_video(tmp_path / "a.mp4", 1))
     assert clip.frame_times_s == (0.0,) * 4

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,16 @@ def test_the_child_sees_no_credentials(
     names = {item.partition(b"=")[0].decode() for item in seen.split(b"\0") if item}
     assert names <= set(_environment()) | {"LC_CTYPE"}
     assert Path(f"/proc/{pid_of(preparer)}/cwd").readlink() == Path("/")
+
+
+def test_a_child_that_cannot_start_is_no_videos_fault(monkeypatch: pytest.MonkeyPatch, videos: Path) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        IsolatedPreparer(SPEC, LIMITS) as preparer,
+        (videos / "short.mp4").open("rb") as file,
+        pytest.raises(RuntimeError, match=r"the decoding process could not start: .* died of exit code 1"),
+    ):
+        preparer.prepare(file)
 
 
 def test_a_source_needs_a_descriptor(preparer: IsolatedPreparer) -> None:

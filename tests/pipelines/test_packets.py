@@ -65,6 +65,12 @@ def test_the_last_frame_lasts_as_stated_unless_that_is_absurd() -> None:
         assert layout.table.duration_s == pytest.approx(expected_s)
 
 
+def test_a_hole_between_packets_does_not_count_as_seen() -> None:
+    layout = laid_out(packets_of(Row(pts=0, key=True), Row(pts=1, duration=1), Row(pts=50, duration=30), Row(pts=80)))
+    assert layout.table.until_s.tolist() == pytest.approx([0.1, 1.1, 8.0, 9.0])
+    assert layout.table.duration_s == pytest.approx(9.0)
+
+
 @pytest.mark.parametrize(("rate_fps", "expected_s"), [(10, 0.1), (None, 0.04), (1000, 0.04), (-1.4e17, 0.04)])
 def test_a_single_frame_lasts_one_plausible_frame(rate_fps: float | None, expected_s: float) -> None:
     assert laid_out(packets_of(Row(pts=7, key=True)), rate_fps).table.duration_s == pytest.approx(expected_s)

@@ -28,6 +28,7 @@ def table_of(
         sizes_bytes=np.array(sizes_bytes if sizes_bytes is not None else [1000] * count, np.float64),
         is_key=np.array([i in (keys if keys is not None else {0}) for i in range(count)]),
         cost_frames=np.arange(count, dtype=np.float64) % group + 1,
+        until_s=np.cumsum(gaps_s),
         duration_s=float(times_s[-1] + gaps_s[-1]),
     )
 
@@ -116,7 +117,7 @@ def test_novelty_of_very_short_videos_is_finite(count: int) -> None:
 def test_an_empty_table_has_no_novelty() -> None:
     empty = np.zeros(0)
     table = FrameTable(
-        times_s=empty, sizes_bytes=empty, is_key=np.zeros(0, np.bool_), cost_frames=empty, duration_s=1.0
+        times_s=empty, sizes_bytes=empty, is_key=np.zeros(0, np.bool_), cost_frames=empty, until_s=empty, duration_s=1.0
     )
     assert len(novelty_of(table)) == 0
 
