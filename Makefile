@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 READY := .venv/.ready
 BENCHES := bench/real_videos.py
-MODEL ?= demo/model
+MODEL ?= demo/train/model
 ARGS ?=
 
 help: ## Explain the targets (this list)
@@ -39,7 +39,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## Generate, train, label and score a small corpus; prints where the report is
 	@echo "== demo: the whole path on a generated corpus, into demo/"
-	@$(PY) jobs/demo.py --output demo $(ARGS)
+	@$(PY) jobs/demo.py --config configs/demo.yaml --output demo $(ARGS)
 
 test: $(READY) ## Run the whole test suite
 	@echo "== test: the whole suite"
@@ -57,7 +57,7 @@ serve: $(READY) | $(MODEL) ## Serve MODEL (default: the demo's) over HTTP until 
 	@echo "== serve: $(MODEL)"
 	@$(PY) jobs/serve.py --model $(MODEL) $(ARGS)
 
-demo/model: | $(READY)
+demo/train/model: | $(READY)
 	@echo "== serve: there is no model yet, so the demo comes first"
 	@$(MAKE) --no-print-directory demo
 
