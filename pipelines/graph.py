@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,8 +20,9 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.data.exceptions import ExecutionTimeoutError
 
-from fal_model.errors import FalError
+from fal_model.errors import FalError, printable
 from pipelines import clip_batches, merge, parts, shard_job
 from pipelines.clip_batches import BatchMeta
 from pipelines.config import Resources
@@ -48,6 +50,8 @@ MAX_TASK_RETRIES = 2
 OBJECT_STORE_BLOCK_BYTES = 64 << 20
 NO_PROGRESS_TIMEOUT_S = 1800
 STANDIN_CHUNK_VIDEOS = 8
+_ERROR_LINE = re.compile(r"[\w.]+(Error|Exception)\b.*: ")
+_OUR_ERRORS = "fal_model.errors."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,21 +244,24 @@ def _actors(
 def _rows_of(dataset: ray.data.Dataset, what: str) -> Iterator[dict[str, Any]]:
     try:
         yield from dataset.iter_rows()
-    except (ray.exceptions.RayError, ray.exceptions.RayTaskError) as error:
+    except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
         raise FalError(f"{what} stopped: {_cause_of(error)}") from error
 
 
 def _cause_of(error: BaseException) -> str:
-    """Find the sentence that helps: the innermost cause, without Ray's stack of remote frames."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    """Find the sentence that helps in what Ray says, which is a chain of tracebacks from other processes as text."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"
+    named = [x for x in lines if _ERROR_LINE.match(x) and not x.startswith("ray.exceptions.")]
+    ours = [x for x in named if x.startswith(_OUR_ERRORS)]
+    if named:
+        return printable((ours or named)[-1].removeprefix(_OUR_ERRORS))
+    return f"{type(error).__name__}: {printable(lines[0]) if lines else 'no message'}"
 
 
 def _configure_ray_data() -> None:
     # Its plan and timing lines are for Ray's developers; warnings still come through.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
