@@ -12,7 +12,7 @@ import torch
 from fal_model.model import FALModel
 from fal_model.spec import ClipSpec
 from pipelines import manifest
-from pipelines.standin import plan_corpus, standin_taxonomy
+from pipelines.standin import StandinVideo, plan_corpus, standin_taxonomy
 from pipelines.standin_files import write_corpus
 from tests.helpers.serving import TINY
 
@@ -33,11 +33,15 @@ def write_model(folder: Path, seed: int = 0) -> Path:
 
 def write_videos(folder: Path, count: int, split: str = "test") -> list[dict[str, Any]]:
     """Write videos of two seconds, and return their manifest rows."""
-    plans = [
+    return write_corpus(folder, short_plans(count, split))
+
+
+def short_plans(count: int, split: str = "test") -> list[StandinVideo]:
+    """Plan videos of two seconds."""
+    return [
         replace(v, num_frames=VIDEO_S * v.fps, events=v.events[:1], codec="libx264", suffix="mp4")
         for v in plan_corpus(count, 0, split)
     ]
-    return write_corpus(folder, plans)
 
 
 def write_broken(folder: Path) -> None:
