@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ def merge_part(output: str, part_index: int, num_batches: int, labeller: Labelle
     """Write the predictions, labels and failures of a part, then mark it finished; a finished one is left alone.
 
     Raises:
-        FalError: a video of the part is in no batch, or in both tables: nothing may be lost or counted twice.
+        FalError: a video of the part is in no batch, or in both tables, or not all its clips are there once: nothing
+            may be lost or counted twice.
         OutputError: the place cannot be written.
     """
     finished = parts.counts_if_finished(output, part_index)
@@ -67,6 +69,8 @@ def merge_part(output: str, part_index: int, num_batches: int, labeller: Labelle
     for i, clip in enumerate(clip for meta in metas for clip in meta.clips):
         if clip.video_id in videos:
             clips.setdefault(clip.video_id, []).append((clip, i))
+    for video in videos.values():
+        _check_clips(video, [clip.clip_index for clip, _ in clips.get(video.video_id, [])], part_index)
     label_rows = [
         labeller.row(v.video_id, v.uri, v.sha256, _of_video(v, clips[v.video_id], outputs, labeller))
         for v in _in_order(rows, videos)
@@ -112,7 +116,19 @@ def _check_complete(wanted: Sequence[str], labelled: Sequence[str], failed: Sequ
     if sorted(wanted) != sorted([*labelled, *failed]):
         missing = sorted(set(wanted) - set(labelled) - set(failed))[:3]
         twice = sorted(set(labelled) & set(failed))[:3]
-        raise FalError(f"part {part_index}: videos in no table: {missing}; in both tables: {twice}")
+        foreign = sorted({*labelled, *failed} - set(wanted))[:3]
+        raise FalError(
+            f"part {part_index}: videos in no table: {missing}; in both tables: {twice}; not of this part: {foreign}"
+        )
+
+
+def _check_clips(video: VideoMeta, indices: Sequence[int], part_index: int) -> None:
+    is_rising = all(a < b for a, b in pairwise(indices))
+    if len(indices) != video.num_clips or not is_rising:
+        raise FalError(
+            f"part {part_index}: video {video.video_id!r} has {len(indices)} of its {video.num_clips} clips, "
+            f"numbered {list(indices[:5])}"
+        )
 
 
 def _in_order(rows: Sequence[dict[str, Any]], found: dict[str, Any]) -> list[Any]:

@@ -195,5 +195,7 @@ class ShardWriter:
 
     def _clips(self, video: dict[str, Any]) -> Iterator[Clip]:
         with storage.open_video(video["uri"], self.plan.limits.max_bytes) as source:
+            if video["sha256"]:
+                storage.check_sha256(storage.sha256_of(source), video["sha256"])
             _, clips = self._decoder.prepare(source)
             yield from clips  # one at a time: all pixels of a long video do not fit into memory

@@ -215,6 +215,17 @@ def sha256_of(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def check_sha256(digest: str, expected: str | None) -> None:
+    """Check the hash of a video against the one its manifest gives, if it gives one.
+
+    Raises:
+        VideoError: they differ.
+    """
+    if expected and expected.lower() != digest:
+        message = f"the manifest says sha256 {expected}, the file has {digest}"
+        raise VideoError(FailureKind.CORRUPT, message, "open")
+
+
 def exists(uri: str) -> bool:
     """Tell whether a file or folder is there.
 
