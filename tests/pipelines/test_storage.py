@@ -198,6 +198,15 @@ def test_a_file_that_cannot_be_read_to_its_end(tmp_path: Path) -> None:
     assert raised.value.message == "the file cannot be read: Bad file descriptor"
 
 
+def test_a_hash_is_checked_where_one_is_given() -> None:
+    for expected in (None, "", "ab12", "AB12"):
+        storage.check_sha256("ab12", expected)
+    with pytest.raises(VideoError) as raised:
+        storage.check_sha256("ab12", "cd")
+    assert raised.value.kind is FailureKind.CORRUPT
+    assert raised.value.message == "the manifest says sha256 cd, the file has ab12"
+
+
 # ---- small files --------------------------------------------------------------------------------------------------
 
 
