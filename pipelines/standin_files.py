@@ -78,7 +78,7 @@ def write_corpus(
 
 
 def write_broken_files(folder: str | Path) -> dict[str, FailureKind]:
-    """Write files that look like videos by their name and must end as one failure row each.
+    """Write files that look like videos by their name and must end as one failure row each; those there are kept.
 
     Args:
         folder: Where the files go; made if it does not exist.
@@ -105,7 +105,11 @@ def write_broken_files(folder: str | Path) -> dict[str, FailureKind]:
         "audio_only.mp4": (mp4.replace(b"vide", b"soun"), FailureKind.NO_VIDEO_STREAM),
     }
     for name, (data, _) in contents.items():
-        (folder / name).write_bytes(data)
+        # Written anew, a file would be another one to a labelling run that goes on: its time of change tells.
+        if not (folder / name).exists():
+            part = folder / f".part-{name}"
+            part.write_bytes(data)
+            part.replace(folder / name)
     return {name: kind for name, (_, kind) in contents.items()}
 
 
@@ -123,7 +127,7 @@ def _encoder_options(video: StandinVideo) -> dict[str, str]:
 def _mp4_of(pictures: list[Frame], folder: Path) -> bytes:
     """Encode a video without fault, and leave nothing behind."""
     path = folder / ".part-faultless.mp4"
-    write_video(path, pictures, fps=25)
+    write_video(path, pictures, fps=25, options={"mbtree": "0"})
     data = path.read_bytes()
     path.unlink()
     return data

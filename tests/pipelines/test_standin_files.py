@@ -94,3 +94,16 @@ def test_broken_files_fail_as_promised(tmp_path: Path) -> None:
     assert found == expected
     assert set(contents(tmp_path / "broken")) == set(expected)
     assert len(set(expected.values())) >= 6
+
+
+def test_broken_files_are_reproducible_and_those_that_are_there_are_kept(tmp_path: Path) -> None:
+    for name in "ab":
+        write_broken_files(tmp_path / name)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()}
+    (tmp_path / "a" / "empty.mp4").unlink()
+    write_broken_files(tmp_path / "a")
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()}
+    assert {name for name in before if after[name] != before[name]} <= {"empty.mp4"}
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
