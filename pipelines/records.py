@@ -115,7 +115,8 @@ SHARD = pa.schema(
 """One row per training clip: JPEG frames, quantised flow, times, truth.
 
 ``labels`` holds the ids true somewhere in the clip; ``frame_labels`` the ids true at each frame, null where the
-manifest gives no segments. File metadata carries the clip specification, the taxonomy and the schema version.
+manifest does not say of every label when it holds. File metadata carries the clip specification, the taxonomy and the
+schema version.
 """
 CLIP_SPEC_KEY: Final = b"fal_clip_spec"
 TAXONOMY_KEY: Final = b"fal_taxonomy"

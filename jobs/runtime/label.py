@@ -104,7 +104,7 @@ def open_task(source: str, output: str, model_dir: str, config: FalConfig, *, is
         if table["labels"].null_count == table.num_rows:
             raise ConfigError([f"--input: no video of {source!r} has labels to compare with"])
     key = parts.RunKey(
-        manifest_id=parts.manifest_id(table, [storage.fingerprint(u) for u in table["uri"].to_pylist()]),
+        manifest_id=parts.manifest_id(table, storage.fingerprints(table["uri"].to_pylist())),
         model_id=model.model_id,
         taxonomy_id=model.taxonomy.taxonomy_id,
         pipeline_id=model.config.clip.pipeline_id,

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 
 from pipelines import pixels
 from pipelines.clip_batches import BatchMeta, ClipArrays
-from pipelines.clips import Clip, prepare_clips
+from pipelines.clips import Clip, VideoInfo, prepare_clips
 from pipelines.limits import DecodeLimits
 from pipelines.prepare import BatchPreparer
 from tests.helpers.model import SPEC
@@ -225,6 +225,26 @@ def test_attempts_are_counted(videos: Path) -> None:
     assert (failure.kind, failure.attempts) == ("decoder_crash", 2)
     assert labelled(batches) == []
     assert places(batches) == sorted(set(places(batches)))
+
+
+class NoClips:
+    """A decoder process that somebody took over: it promises clips and sends none."""
+
+    def prepare(self, source: BinaryIO) -> tuple[VideoInfo, Iterator[Clip]]:
+        info, _ = prepare_clips(source, SPEC, LIMITS)
+        return info, iter(())
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_decoder_that_breaks_its_promise_is_a_failure(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with BatchPreparer(SPEC, LIMITS, batch_clips=4) as made:
+        monkeypatch.setattr(made, "_decoder", NoClips())
+        ((meta, _, _),) = made.batches(rows_of(videos, "one.mp4"))
+    (failure,) = meta.failures
+    assert (failure.kind, failure.message) == ("no_frames", "no frame could be decoded")
+    assert meta.videos == []
 
 
 def test_closing_ends_the_decoder(videos: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import s3fs
 
 from fal_model.errors import FailureKind, OutputError, VideoError
 from pipelines import storage
+from tests.helpers.s3 import TroubledStore
 
 
 def failure(uri: str, max_bytes: int = 100) -> VideoError:
@@ -80,6 +82,37 @@ def test_without_credentials_nothing_is_read_or_written(
     assert storage.fingerprint(f"{bucket}/a") == ""
     storage.remove_folder(f"{bucket}/a")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def _own_clients(s3_environment: None) -> Iterator[None]:  # noqa: ARG001 - sets the variables
+    """Leave no client of another store to the next test."""
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("_own_clients")
+@pytest.mark.parametrize("trouble", [[503], [200, 503], [200, 200, "cut"]])
+def test_a_store_in_trouble_is_asked_again(monkeypatch: pytest.MonkeyPatch, trouble: list[int | str]) -> None:
+    data = os.urandom(100_000)
+    with TroubledStore(data, *trouble) as store:
+        store.use(monkeypatch)
+        with storage.open_video("s3://bucket/a.mp4", len(data)) as file:
+            assert file.read() == data
+        assert store.trouble == []
+
+
+@pytest.mark.usefixtures("_own_clients")
+@pytest.mark.parametrize(("status", "kind"), [(403, FailureKind.PERMISSION_DENIED), (400, FailureKind.STORAGE_ERROR)])
+def test_a_store_that_refuses_is_not_asked_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: FailureKind
+) -> None:
+    with TroubledStore(b"x", *[status] * 100) as store:
+        store.use(monkeypatch)
+        error = failure("s3://bucket/a.mp4")
+        assert store.num_requests < 5
+    assert error.kind is kind
+    assert error.message.startswith("cannot read 's3://bucket/a.mp4': ")
 
 
 @pytest.mark.usefixtures("s3_environment")
