@@ -18,6 +18,7 @@ from pipelines import tables
 from pipelines.parts import PartCounts, RunKey
 from pipelines.records import FAILURES, labels_schema, predictions_schema
 from tests.helpers.corpus import BROKEN, SPEC, digests, write_broken, write_manifest, write_model, write_videos
+from tests.helpers.processes import PRIVATE_RAY, kill_job_when
 
 NUM_VIDEOS = 6
 TABLES = ("labels", "failures", "predictions")
@@ -296,3 +297,26 @@ def test_a_manifest_is_labelled_like_a_folder(
     assert failures[rows[0]["video_id"]]["message"].startswith("the manifest says sha256 0000")
     assert column(tmp_path / "out", "labels", "video_id") == [rows[1]["video_id"]]
     assert pa.types.is_float64(labels_schema(1).field("duration_s").type)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_run_is_finished_by_the_same_command_to_the_same_bytes(
+    first_run: tuple[Path, int], videos: Path, model_dir: Path, tmp_path: Path, ray_local: tuple[str, ...]
+) -> None:
+    def command(output: Path, *settings: str) -> list[str]:
+        return arguments(videos, output, model_dir, "label.part_videos=1", "label.max_failed_share=0.4", *settings)
+
+    undisturbed, output = tmp_path / "undisturbed", tmp_path / "out"
+    assert label_corpus.main(command(undisturbed, *ray_local)) == 0
+    done = output / "_fal" / "done"
+
+    killed = kill_job_when("label_corpus.py", command(output, *PRIVATE_RAY), lambda: any(done.glob("*.json")))
+
+    assert killed == -9, "the run ended before it could be killed"
+    finished = len(list(done.glob("*.json")))
+    assert 0 < finished < NUM_VIDEOS + len(BROKEN)
+    assert label_corpus.main(command(output, *ray_local)) == 0
+    assert digests(output, *TABLES) == digests(undisturbed, *TABLES)
+    # The size of parts changes no row either.
+    assert column(output, "labels", "video_id") == column(first_run[0], "labels", "video_id")
