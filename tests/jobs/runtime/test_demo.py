@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from fal_model.errors import FalError
+from jobs import demo as script
 from jobs.runtime.cli import DONE, FAILED, TOO_MANY_FAILED, Outcome
 from jobs.runtime.demo import _show, _step, check_failures
 from jobs.runtime.make_corpus import Corpus
@@ -54,3 +56,29 @@ def test_a_step_is_shown_and_timed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_step_that_is_not_done_ends_the_demo(code: int) -> None:
     with pytest.raises(FalError, match=f"the step ended with exit code {code}"):
         _show(Outcome(code, {}, []))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_whole_path_runs_and_runs_again(
+    tmp_path: Path, ray_local: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["corpus.train_videos=8", "corpus.val_videos=2", "corpus.test_videos=2", "loop.epochs=1"]
+    settings += ["loop.batch_clips=4", "tracking.is_enabled=false"]
+    arguments = ["--output", str(tmp_path / "demo"), *settings, *ray_local]
+
+    # So little training cannot reach the accuracy that the demo wants. Nothing else may be wrong.
+    assert script.main(arguments) == FAILED
+    first = capfd.readouterr().out
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text(encoding="utf-8"))
+    assert [p.split(" is ")[0] for p in summary["problems"]] == ["top-1"]
+    assert summary["videos"] == {"train": 8, "val": 2, "test": 2}
+    assert summary["label"]["seen"] == 2 + summary["label"]["failed"]
+    assert (tmp_path / "demo" / "report.html").is_file()
+    assert [first.count(f"== {n}/4") for n in range(1, 5)] == [1, 1, 1, 1]
+    assert "nothing to do" not in first
+
+    assert script.main(arguments) == FAILED
+    assert capfd.readouterr().out.count("nothing to do") == 3
+    again = json.loads((tmp_path / "demo" / "summary.json").read_text(encoding="utf-8"))
+    assert again["problems"] == summary["problems"]
