@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from fal_model.attention import CrossAttention, Mlp, SpaceAttention
@@ -38,6 +39,7 @@ class TemporalFusion(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.time_TD = nn.Parameter(torch.zeros(config.clip.num_frames, config.width))
         self.blocks = nn.ModuleList(FusionBlock(config) for _ in range(config.fusion_depth))
 
     def forward(self, x_BTPD: Tensor, motion_BTMD: Tensor | None) -> Tensor:
@@ -53,7 +55,8 @@ class TemporalFusion(nn.Module):
         if motion_BTMD is not None:
             # The short way for the motion of a frame as a whole; the blocks add where it is, and when.
             x_BTPD = x_BTPD + motion_BTMD.mean(dim=2, keepdim=True)
-        x_BQD = x_BTPD.flatten(1, 2)
+        # Order is what some classes are about, and the encoder's own time positions have faded by now.
+        x_BQD = (x_BTPD + self.time_TD[:, None]).flatten(1, 2)
         motion_BSD = None if motion_BTMD is None else motion_BTMD.flatten(1, 2)
         for block in self.blocks:
             x_BQD = block(x_BQD, motion_BSD)

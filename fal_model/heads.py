@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
@@ -23,25 +24,33 @@ class Heads(nn.Module):
     def __init__(self, config: ModelConfig, taxonomy: Taxonomy) -> None:
         super().__init__()
         width, num_classes = config.width, len(taxonomy)
+        self.time_TD = nn.Parameter(torch.zeros(config.clip.num_frames, width))
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = Mlp(width)
         self.frame_norm = nn.LayerNorm(width)
         self.frame_classes = nn.Linear(width, num_classes)
         self.attend = nn.Linear(width, 1, bias=False)  # softmax ignores what is added to all of its inputs
+        self.filter_TD = nn.Parameter(torch.zeros(config.clip.num_frames, width))
         self.project = nn.Linear(width, config.embedding_dim)
         self.embedding_norm = nn.LayerNorm(config.embedding_dim)
         self.clip_classes = nn.Linear(config.embedding_dim, num_classes)
+        self.context = nn.Linear(config.embedding_dim, width)
         self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, frame_BTD: Tensor) -> ModelOutput:
         """Return logits [B, K], frame logits [B, T, K] and unit embeddings [B, E]."""
-        frame_BTD = self.frame_norm(frame_BTD + self.mlp(self.mlp_norm(frame_BTD)))
+        # What a frame shows means something else early than late: up, then down is not down, then up.
+        timed_BTD = self.mlp_norm(frame_BTD) + self.time_TD
+        frame_BTD = self.frame_norm(frame_BTD + self.mlp(timed_BTD))
         weight_BT1 = self.attend(frame_BTD).softmax(dim=1)
-        clip_BD = (frame_BTD * weight_BT1).sum(dim=1)
+        # Attention finds the frames that matter, wherever they are; the filters tell their order: up, then down from
+        # down, then up. Each channel has its own weights over time, so order is linear and learned early.
+        clip_BD = (frame_BTD * (weight_BT1 + self.filter_TD)).sum(dim=1)
         clip_BE = self.embedding_norm(self.project(clip_BD))
+        # A frame says when; which of two mirrored actions it is part of, the clip knows.
         return ModelOutput(
             logits_BK=self.clip_classes(self.drop(clip_BE)),
-            frame_logits_BTK=self.frame_classes(self.drop(frame_BTD)),
+            frame_logits_BTK=self.frame_classes(self.drop(frame_BTD + self.context(clip_BE)[:, None])),
             embedding_BE=F.normalize(clip_BE.float(), dim=-1),
         )
 

@@ -182,7 +182,7 @@ def _initialise(model: FALModel) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for name, parameter in model.named_parameters():
-        if name.endswith(("space_PD", "space_MD", "time_TD", "no_flow_D")):
+        if name.endswith(("space_PD", "space_MD", "time_TD", "filter_TD", "no_flow_D")):
             nn.init.trunc_normal_(parameter, std=POSITION_STD, a=-2 * POSITION_STD, b=2 * POSITION_STD)
     prior_K = torch.tensor(prior_logits(model.taxonomy))
     for classes in (model.heads.clip_classes, model.heads.frame_classes):

@@ -24,7 +24,7 @@ from fal_model.hierarchy import Hierarchy
 from fal_model.losses import LossTerms, compute_losses
 from fal_model.model import FALModel
 
-POSITION_NAMES = ("space_PD", "space_MD", "time_TD", "no_flow_D")
+POSITION_NAMES = ("space_PD", "space_MD", "time_TD", "filter_TD", "no_flow_D")
 Batches = Iterable[tuple[ClipBatch, Targets]]
 
 

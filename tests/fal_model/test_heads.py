@@ -14,13 +14,27 @@ def test_shapes_and_unit_embeddings() -> None:
     torch.testing.assert_close(output.embedding_BE.norm(dim=-1), torch.ones(2))
 
 
-def test_frames_are_judged_one_by_one() -> None:
+def test_frames_differ_only_by_what_they_show_and_know_the_clip_in_common() -> None:
     heads, frames = Heads(MICRO, small_tree()), torch.randn(1, 3, 16)
     changed = frames.clone()
     changed[0, 1, 5] += 1
-    difference = (heads(changed).frame_logits_BTK - heads(frames).frame_logits_BTK).abs().amax(dim=-1)
-    assert difference[0, [0, 2]].tolist() == [0, 0]
-    assert difference[0, 1] > 1e-5
+    torch.nn.init.zeros_(heads.context.weight)
+    alone = (heads(changed).frame_logits_BTK - heads(frames).frame_logits_BTK).abs().amax(dim=-1)
+    assert alone[0, [0, 2]].tolist() == [0, 0]
+    assert alone[0, 1] > 1e-5
+    torch.nn.init.normal_(heads.context.weight)
+    together = (heads(changed).frame_logits_BTK - heads(frames).frame_logits_BTK).abs().amax(dim=-1)
+    assert (together > 1e-6).all()
+
+
+def test_the_order_of_the_frames_matters_to_the_clip() -> None:
+    heads, frames = Heads(MICRO, small_tree()), torch.randn(1, 3, 16)
+    # Without positions and filters, pooling would not see the order.
+    before = heads(frames).embedding_BE - heads(frames.flip(1)).embedding_BE
+    assert before.abs().max() < 1e-5
+    torch.nn.init.normal_(heads.filter_TD)
+    after = heads(frames).embedding_BE - heads(frames.flip(1)).embedding_BE
+    assert after.abs().max() > 1e-2
 
 
 def test_the_clip_is_read_from_its_embedding() -> None:
