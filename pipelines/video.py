@@ -350,7 +350,7 @@ def write_video(
     keyframe_interval: int | None = None,
     rotation_deg: int = 0,
 ) -> None:
-    """Encode frames to a file; the same frames and arguments give the same bytes.
+    """Encode frames to a file; the same frames and arguments give the same bytes (x264 only with ``mbtree=0``).
 
     Args:
         path: Output; its suffix chooses the container (``.mp4``, ``.mkv``, ``.webm``, ``.avi``, ``.ts`` …).
