@@ -48,6 +48,8 @@ def ray_session(section: RaySection) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Said every second of training where there is no dashboard; it means nothing then.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")
+    # Ray Train repeats every line that a worker prints.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     if address == "local":
         # Ray lowers the priority of its workers by default; here they are all the work there is.
         os.environ.setdefault("RAY_worker_niceness", "0")
