@@ -53,6 +53,9 @@ def ray_session(section: RaySection) -> Iterator[None]:
     if address == "local":
         # Ray lowers the priority of its workers by default; here they are all the work there is.
         os.environ.setdefault("RAY_worker_niceness", "0")
+        # Threads that wait sleep instead of spinning: on a busy laptop that is the difference between 2 and 30 clips/s
+        # (docs/experiments.md).
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import ray
 
     if ray.is_initialized():
