@@ -13,6 +13,10 @@ PIXEL_MEAN = 0.45
 PIXEL_STD = 0.225
 """Frames enter as bytes and are normalised here, so that no caller can do it differently."""
 
+COLOURS_FROM_RGB = ((0.299, 0.587, 0.114), (1.5, -1.5, 0.0), (-0.75, -0.75, 1.5))
+"""Brightness, red against green, blue against yellow. Neighbouring channels of RGB say nearly the same; taken apart
+and brought to like size, colour is learned as early as brightness. A linear patch embedding loses nothing by it."""
+
 
 class PatchEmbedding(nn.Module):
     """Cut frames into square patches, one token each, and add where and when the patch was."""
@@ -31,7 +35,9 @@ class PatchEmbedding(nn.Module):
         patches = frames_BTCHW.view(batch, frames, colours, height // p, p, width // p, p)
         # Bytes are moved before they become numbers: a quarter of the memory traffic.
         patches = patches.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, frames, -1, colours * p * p)
-        values = (patches.to(self.proj.weight.dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
+        rgb = (patches.to(self.proj.weight.dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
+        mixing = torch.tensor(COLOURS_FROM_RGB, dtype=rgb.dtype, device=rgb.device)
+        values = torch.einsum("...cn,kc->...kn", rgb.unflatten(-1, (colours, p * p)), mixing).flatten(-2)
         x_BTPD: Tensor = self.proj(values) + self.space_PD + self.time_TD[:, None]
         return x_BTPD
 
