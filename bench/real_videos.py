@@ -98,7 +98,7 @@ def learn_fights(folder: Path, output: Path) -> list[str]:
         majority = max(labels.values()) / sum(labels.values())
         found = summary["metrics"]
         lines.append(
-            f"| {name} | {summary['num_scored']} | {majority:.3f} | {found['top1']:.3f} | {found['ece_top1']:.3f} |"
+            f"| {name} | {summary['num_scored']} | {majority:.3f} | {found['top1']:.3f} | {found['ece']:.3f} |"
         )
     return lines
 

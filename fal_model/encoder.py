@@ -37,7 +37,7 @@ class PatchEmbedding(nn.Module):
         patches = patches.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, frames, -1, colours * p * p)
         rgb = (patches.to(self.proj.weight.dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
         mixing = torch.tensor(COLOURS_FROM_RGB, dtype=rgb.dtype, device=rgb.device)
-        values = torch.einsum("...cn,kc->...kn", rgb.unflatten(-1, (colours, p * p)), mixing).flatten(-2)
+        values = torch.einsum("...cn,kc->...kn", rgb.reshape(*rgb.shape[:-1], colours, p * p), mixing).flatten(-2)
         x_BTPD: Tensor = self.proj(values) + self.space_PD + self.time_TD[:, None]
         return x_BTPD
 

@@ -104,7 +104,7 @@ def _classification(
         "map": metrics.mean_average_precision(scores_NL, labels_NL),
         "f1_micro": overall.micro,
         "f1_macro": overall.macro,
-        "ece_top1": metrics.expected_calibration_error(scores_NL.max(axis=1), hits_N),
+        "ece": metrics.expected_calibration_error(scores_NL.max(axis=1), hits_N),
         **{f"f1_level_{level}": value.micro for level, value in enumerate(levels)},
     }
 

@@ -79,7 +79,7 @@ def test_a_perfect_run_is_perfect(tmp_path: Path) -> None:
     assert found.confusions == []
     names = ("top1", "top5", "top1_single_label", "map", "f1_micro", "f1_macro")
     assert {name: found.metrics[name] for name in names} == dict.fromkeys(names, 1.0)
-    assert found.metrics["ece_top1"] == pytest.approx(0, abs=1e-3)
+    assert found.metrics["ece"] == pytest.approx(0, abs=1e-3)
     assert {f"f1_level_{i}" for i in range(3)} <= set(found.metrics)
     assert "segment_map" not in found.metrics  # the truth says nothing about when
 
@@ -93,7 +93,7 @@ def test_mistakes_are_counted_and_named(tmp_path: Path) -> None:
     ((mean, accuracy, num),) = found.reliability
     assert (accuracy, num) == (0.25, 4)
     assert mean == pytest.approx(1, abs=1e-3)
-    assert found.metrics["ece_top1"] == pytest.approx(0.75, abs=1e-3)
+    assert found.metrics["ece"] == pytest.approx(0.75, abs=1e-3)
     # Level 0: "sport" three times and "news" never; true is sport twice, news twice.
     assert found.metrics["f1_level_0"] == pytest.approx(2 * 2 / (4 + 4))
 
