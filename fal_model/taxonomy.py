@@ -185,6 +185,8 @@ def _check(nodes: Sequence[Node]) -> None:
     problems: list[str] = []
     seen: dict[str, Node] = {}
     for node in nodes:
+        if not node.id.strip():
+            problems.append(f"taxonomy: id {node.id!r} is empty")
         if node.id in seen:
             problems.append(f"taxonomy: id {node.id!r} is used more than once")
         seen[node.id] = node

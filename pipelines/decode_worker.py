@@ -122,6 +122,8 @@ def _receive_request(channel: socket.socket) -> tuple[ClipSpec, int] | None:
 
 def _serve(channel: socket.socket, descriptor: int, spec: ClipSpec, limits: DecodeLimits) -> None:
     with DescriptorFile(descriptor) as raw:
+        # Before anything is read: a video never pays for the ones before it.
+        _limit_processor_time(limits.total_wall_time_s)
         try:
             info, clips = prepare_clips(io.BufferedReader(raw), spec, limits)
             _limit_processor_time(limits.total_wall_s(info.duration_s))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -22,11 +23,12 @@ import ray
 import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
 
-from fal_model.errors import FalError, printable
+from fal_model.errors import ConfigError, FalError, printable
 from pipelines import clip_batches, merge, parts, shard_job
 from pipelines.clip_batches import BatchMeta
 from pipelines.config import Resources
 from pipelines.labels import Labeller
+from pipelines.limits import DecodeLimits
 from pipelines.parts import PredictPlan
 from pipelines.predict import ClipPredictor
 from pipelines.prepare import BatchPreparer
@@ -88,6 +90,9 @@ class PredictBatches:
     def __init__(self, plan: PredictPlan) -> None:
         self.plan = plan
         self.predictor = ClipPredictor.load(plan.model_dir)
+        found = self.predictor.model.model_id
+        if found != plan.model_id:
+            raise FalError(f"model {plan.model_dir!r} is {found} on this worker, the job began with {plan.model_id}")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Predict the batches of ``batch``, one after the other."""
@@ -130,9 +135,11 @@ def predict_corpus(
 
 
 def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[dict[str, Any]]:
-    _configure_ray_data()
+    _configure_ray_data(_longest_part_s(plan.label.part_videos, plan.limits))
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
+    if resources.model_gpus and not num_gpus:
+        raise ConfigError([f"resources.model_gpus: got {resources.model_gpus:g}, but Ray sees no GPU"])
     gpus_each = resources.model_gpus or (1.0 if num_gpus else 0.0)
     num_models = resources.model_workers or (int(num_gpus / gpus_each) if gpus_each else 1)
     num_decoders = _num_decoders(resources, num_cpus - int(num_models * resources.model_cpus) - 1, len(todo))
@@ -141,6 +148,11 @@ def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[
     # 1:1, a GPU each where there is one: a row is already a whole model batch.
     dataset = _actors(batches, PredictBatches, plan, size=num_models, num_cpus=resources.model_cpus, num_gpus=gpus_each)
     yield from _rows_of(dataset, "labelling")
+
+
+def _longest_part_s(part_videos: int, limits: DecodeLimits) -> float:
+    """Return how long a part may go without a sign of life: each of its videos has its own clock in the decoder."""
+    return NO_PROGRESS_TIMEOUT_S + part_videos * limits.total_wall_s(limits.max_duration_s)
 
 
 def _num_decoders(resources: Resources, num_spare: int, num_parts: int) -> int:
@@ -158,7 +170,7 @@ def prepare_corpus(plan: ShardPlan, resources: Resources, num_parts: int, report
     Raises:
         FalError: a stage failed for a reason that is not a video's fault.
     """
-    _configure_ray_data()
+    _configure_ray_data(_longest_part_s(plan.prepare.part_videos, plan.limits))
     done = shard_job.finished(plan.output)
     todo = [i for i in range(num_parts) if i not in done]
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
@@ -200,7 +212,7 @@ def write_standin(videos: Sequence[StandinVideo], folder: str, report: Callable[
     Raises:
         FalError: a file could not be written.
     """
-    _configure_ray_data()
+    _configure_ray_data(NO_PROGRESS_TIMEOUT_S)
     chunks = [list(videos[i : i + STANDIN_CHUNK_VIDEOS]) for i in range(0, len(videos), STANDIN_CHUNK_VIDEOS)]
 
     def write(batch: pa.Table) -> pa.Table:
@@ -258,13 +270,13 @@ def _cause_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {printable(lines[0]) if lines else 'no message'}"
 
 
-def _configure_ray_data() -> None:
+def _configure_ray_data(no_progress_s: float) -> None:
     # Its plan and timing lines are for Ray's developers; warnings still come through.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    context.execution_no_progress_timeout_s = math.ceil(no_progress_s)
     context.target_max_block_size = OBJECT_STORE_BLOCK_BYTES
 
 

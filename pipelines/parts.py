@@ -60,6 +60,7 @@ class PredictPlan:
     Attributes:
         output: The output folder.
         model_dir: Directory or hub id of the model.
+        model_id: What every worker must find there.
         spec: The model's input contract.
         limits: What a video may cost.
         label: Thresholds and sizes.
@@ -68,6 +69,7 @@ class PredictPlan:
 
     output: str
     model_dir: str
+    model_id: str
     spec: ClipSpec
     limits: DecodeLimits
     label: LabelConfig
@@ -128,7 +130,7 @@ def claim(output: str, key: RunKey, tables_made: Sequence[str]) -> None:
     storage.check_writable(output)
     key_uri = storage.join(output, "_fal", "run.json")
     if storage.exists(key_uri):
-        _check_same_run(output, json.loads(storage.read_bytes(key_uri)), key)
+        _check_same_run(output, _read_key(key_uri), key)
         return
     for table in tables_made:
         if storage.names_in(storage.join(output, table)):
@@ -142,8 +144,18 @@ def _check_same_run(output: str, stored: dict[str, Any], key: RunKey) -> None:
     if differing:
         names = ", ".join(name.removesuffix("_id") for name in differing)
         raise OutputError(
-            f"{output!r} was made by another run: {names} differ; use another --output, or delete it to label again"
+            f"{output!r} was made by another run: {names} differ; use another --output, or delete it to start again"
         )
+
+
+def _read_key(key_uri: str) -> dict[str, Any]:
+    try:
+        stored = json.loads(storage.read_bytes(key_uri))
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict):
+        raise OutputError(f"{key_uri!r} is damaged: it does not say which run made the folder; use another --output")
+    return stored
 
 
 def read_part(output: str, part_index: int) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ from pipelines.isolation import IsolatedPreparer
 from pipelines.limits import DecodeLimits
 
 THUMBNAIL_QUALITY = 70
+MAX_ATTEMPTS = 2
+RETRIED_KINDS = frozenset({FailureKind.DECODER_CRASH, FailureKind.STORAGE_ERROR})
+"""What may pass: another video's damage to the decoder, a store in trouble. A video that hung once hangs again."""
 
 
 class BatchPreparer:
@@ -30,7 +33,7 @@ class BatchPreparer:
         attempts: How often a video whose decoder crashed or whose store failed is tried in all.
     """
 
-    def __init__(self, spec: ClipSpec, limits: DecodeLimits, batch_clips: int, attempts: int = 2) -> None:
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits, batch_clips: int, attempts: int = MAX_ATTEMPTS) -> None:
         self.spec = spec
         self.limits = limits
         self.batch_clips = batch_clips
@@ -87,17 +90,9 @@ class BatchPreparer:
                         next_index = item.index + 1
                         yield item
             except VideoError as error:
-                is_retried = error.kind in {FailureKind.DECODER_CRASH, FailureKind.STORAGE_ERROR}
-                if is_retried and attempt < self.attempts:
+                if error.kind in RETRIED_KINDS and attempt < self.attempts:
                     continue
-                yield Failure(
-                    video_id=row["video_id"],
-                    uri=row["uri"],
-                    stage=error.stage,
-                    kind=error.kind.value,
-                    message=error.message,
-                    attempts=attempt,
-                )
+                yield failure_of(row, error, attempt)
             return
 
     def _one_pass(self, row: Mapping[str, Any]) -> Iterator[Clip | VideoMeta]:
@@ -118,6 +113,18 @@ class BatchPreparer:
             duration_s=info.duration_s,
             num_clips=num_clips,
         )
+
+
+def failure_of(row: Mapping[str, Any], error: VideoError, attempts: int) -> Failure:
+    """Make the record of a video that could not be used."""
+    return Failure(
+        video_id=row["video_id"],
+        uri=row["uri"],
+        stage=error.stage,
+        kind=error.kind.value,
+        message=error.message,
+        attempts=attempts,
+    )
 
 
 def _clip_meta(video_id: str, clip: Clip) -> ClipMeta:

@@ -54,7 +54,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How busy one stage was; ``chart`` shows the share of its workers' time."""
+    """How long one stage worked; ``chart`` compares it with the stage that worked longest."""
 
     name: str
     facts: str
@@ -183,17 +183,17 @@ def _notes(data: ReportData, summary: Mapping[str, Any]) -> list[str]:
 
 def _stages(summary: Mapping[str, Any]) -> list[Stage]:
     stages = summary.get("stages")
-    wall_s = _number(summary, "wall_s")
+    figures = stages.values() if isinstance(stages, Mapping) else ()
+    longest_s = max((_number(v, "busy_s") or 0.0 for v in figures if isinstance(v, Mapping)), default=0.0)
     rows = []
     for name, values in stages.items() if isinstance(stages, Mapping) else ():
         values = values if isinstance(values, Mapping) else {}  # noqa: PLW2901 - a stage without figures
-        busy_s, workers = _number(values, "busy_s"), _number(values, "workers")
-        share = busy_s / (workers * wall_s) if busy_s is not None and workers and wall_s else None
+        busy_s = _number(values, "busy_s")
+        share = busy_s / longest_s if busy_s is not None and longest_s else None
+        rate = _number(values, "videos_per_busy_s")
         facts = [
             f"{_time(busy_s)} of work" if busy_s is not None else "",
-            f"{workers:g} worker{'s' if workers != 1 else ''}" if workers else "",
-            f"{_rate(_number(values, 'videos_per_s'))} videos/s" if "videos_per_s" in values else "",
-            f"{min(1.0, share):.0%} busy" if share is not None else "",
+            f"{_rate(rate)} videos per second of work" if rate is not None else "",
         ]
         is_bottleneck = name == summary.get("bottleneck")
         chart = charts.bar(share or 0.0, style="strong" if is_bottleneck else "")

@@ -50,6 +50,8 @@ def score_output(output: str, manifest: pa.Table, taxonomy: Taxonomy, calibratio
     """
     truth = {row["video_id"]: row for row in manifest.to_pylist() if row["labels"] is not None}
     scores = video_scores(output, taxonomy, calibration)
+    if not scores:
+        return Score(metrics={}, confusions=[], reliability=[], num_scored=0)
     ids = [i for i in sorted(scores) if i in truth]
     if not ids:
         raise ConfigError([f"truth: none of the {len(scores)} labelled videos has labels in the manifest"])

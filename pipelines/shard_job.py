@@ -22,10 +22,12 @@ from fal_model.errors import ManifestError, VideoError
 from fal_model.spec import ClipSpec, content_id
 from fal_model.taxonomy import Node, Taxonomy
 from pipelines import manifest, parts, shards, storage, tables
+from pipelines.clip_batches import Failure
 from pipelines.clips import Clip
 from pipelines.config import PrepareConfig
 from pipelines.isolation import IsolatedPreparer
 from pipelines.limits import DecodeLimits
+from pipelines.prepare import MAX_ATTEMPTS, RETRIED_KINDS, failure_of
 from pipelines.records import FAILURES
 
 SPLITS = ("train", "val", "test")
@@ -167,19 +169,11 @@ class ShardWriter:
         rows: list[shards.Row] = []
         failures: list[dict[str, Any]] = []
         for video in videos:
-            try:
-                rows += [shards.shard_row(video, clip, plan.prepare.jpeg_quality) for clip in self._clips(video)]
-            except VideoError as error:
-                failures.append(
-                    {
-                        "video_id": video["video_id"],
-                        "uri": video["uri"],
-                        "stage": error.stage,
-                        "kind": error.kind.value,
-                        "message": error.message,
-                        "attempts": 1,
-                    }
-                )
+            found = self._rows_of(video)
+            if isinstance(found, Failure):
+                failures.append(asdict(found))
+            else:
+                rows += found
         split = videos[0]["split"]
         name = f"{parts.part_name(part_index)}.parquet"
         shards.write_shard(
@@ -192,6 +186,17 @@ class ShardWriter:
         )
         storage.write_bytes(_marker_uri(plan.output, part_index), counts.to_json().encode())
         return counts
+
+    def _rows_of(self, video: dict[str, Any]) -> list[shards.Row] | Failure:
+        """Decode one video; what may pass, a crash of the decoder or of the store, is tried once more."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                return [shards.shard_row(video, clip, self.plan.prepare.jpeg_quality) for clip in self._clips(video)]
+            except VideoError as error:
+                failure = failure_of(video, error, attempt)
+                if error.kind not in RETRIED_KINDS:
+                    break
+        return failure
 
     def _clips(self, video: dict[str, Any]) -> Iterator[Clip]:
         with storage.open_video(video["uri"], self.plan.limits.max_bytes) as source:

@@ -52,7 +52,12 @@ def local_path(uri: str) -> Path:
 
 
 def absolute(uri: str) -> str:
-    """Make a local address independent of the working directory: workers on a cluster have another one."""
+    """Make a local address independent of the working directory: workers on a cluster have another one.
+
+    Raises:
+        ConfigError: a scheme that FAL does not know; as a path it would name a folder nobody meant.
+    """
+    check_scheme(uri)
     return uri if is_remote(uri) else str(local_path(uri).absolute())
 
 
@@ -75,12 +80,14 @@ def _s3() -> Any:
 def _as_os_error() -> Iterator[None]:
     """Turn what S3's client raises into ``OSError``, as s3fs does with most but not all of it."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from s3fs.core import S3_RETRYABLE_ERRORS
 
     try:
         yield
     except OSError:
         raise
-    except (BotoCoreError, ClientError) as error:
+    # What s3fs tried again until it gave up comes out as it was: a cut connection, a body that ends too early.
+    except (BotoCoreError, ClientError, *S3_RETRYABLE_ERRORS) as error:
         raise OSError(errno.EIO, str(error)) from error
     except ValueError as error:  # s3fs: an address without a bucket, a pattern it cannot read
         raise OSError(errno.EINVAL, str(error)) from error

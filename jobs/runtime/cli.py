@@ -8,12 +8,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from fal_model.errors import ConfigError, FalError
+from fal_model.errors import ConfigError, FalError, OutputError
 from jobs.runtime.config import FalConfig, load_config, to_dict
 from pipelines import storage
 
@@ -63,7 +64,10 @@ def run(argv: Sequence[str] | None, description: str, arguments: Sequence[Argume
         outcome = _timed(body, options, config)
     except ConfigError as error:
         return _fail(WRONG_USAGE, error.problems)
-    except FalError as error:
+    except OutputError as error:
+        return _fail(FAILED, [str(error)])
+    except (FalError, OSError) as error:
+        _leave_summary(options, str(error))
         return _fail(FAILED, [str(error)])
     for line in outcome.lines:
         say(line)
@@ -90,10 +94,17 @@ def write_summary(folder: str, summary: dict[str, Any]) -> None:
 def _timed(body: Body, options: dict[str, str], config: FalConfig) -> Outcome:
     start = time.monotonic()
     outcome = body(options, config)
-    summary = outcome.summary | {"exit_code": outcome.code, "wall_s": round(time.monotonic() - start, 3)}
+    summary = {"wall_s": round(time.monotonic() - start, 3)} | outcome.summary | {"exit_code": outcome.code}
     if options.get("output"):
         write_summary(options["output"], summary)
     return Outcome(outcome.code, summary, outcome.lines)
+
+
+def _leave_summary(options: dict[str, str], problem: str) -> None:
+    """Say in ``summary.json`` that the run failed, where one of an earlier run would say otherwise."""
+    if options.get("output"):
+        with suppress(FalError, OSError):  # what stopped the job may stop this too; the exit code says it anyway
+            write_summary(options["output"], {"exit_code": FAILED, "problems": [problem]})
 
 
 def _parser(description: str, arguments: Sequence[Argument]) -> argparse.ArgumentParser:

@@ -158,6 +158,7 @@ def _run(task: LabelTask, config: FalConfig, seen_before: int) -> list[parts.Par
     plan = PredictPlan(
         output=task.output,
         model_dir=storage.absolute(task.model_dir) if storage.exists(task.model_dir) else task.model_dir,
+        model_id=task.key.model_id,
         spec=spec,
         limits=config.limits,
         label=config.label,

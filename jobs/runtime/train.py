@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from fal_model.config import ModelConfig, TrainConfig
 from fal_model.errors import ConfigError
@@ -39,10 +40,10 @@ def train(options: dict[str, str], config: FalConfig) -> Outcome:
     shard_sets = {name: ShardSet.open(place) for name, place in places.items()}
     model_config, train_config = resolve(config, shard_sets["train"], shard_sets["val"])
     parts.claim(output, _key(config, shard_sets, model_config, train_config), ())
-    if Path(output, "model", "config.json").exists() and Path(output, SUMMARY).exists():
+    finished = _finished_summary(output)
+    if finished is not None:
         say("the model is trained already: nothing to do")
-        summary = json.loads(Path(output, SUMMARY).read_text(encoding="utf-8"))
-        return Outcome(DONE, summary, [f"model: {output}/model"])
+        return Outcome(DONE, finished, [f"model: {output}/model"])
     num_clips = {name: s.num_clips for name, s in shard_sets.items()}
     say(
         f"{config.model.preset}: {num_clips['train']} training and {num_clips['val']} validation clips, "
@@ -65,6 +66,14 @@ def train(options: dict[str, str], config: FalConfig) -> Outcome:
     write_summary(output, summary)
     shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("top1", "top5", "map", "ece") if name in metrics)
     return Outcome(DONE, summary, [f"validation clips: {shown}", f"model: {output}/model"])
+
+
+def _finished_summary(output: str) -> dict[str, Any] | None:
+    """Return the summary of a run that reached its end and left its model."""
+    if not (Path(output, "model", "config.json").exists() and Path(output, SUMMARY).exists()):
+        return None
+    summary: dict[str, Any] = json.loads(Path(output, SUMMARY).read_text(encoding="utf-8"))
+    return summary if "metrics" in summary else None
 
 
 def resolve(config: FalConfig, train_set: ShardSet, val_set: ShardSet) -> tuple[ModelConfig, TrainConfig]:
@@ -115,9 +124,11 @@ def _key(
     config: FalConfig, shard_sets: dict[str, ShardSet], model_config: ModelConfig, train_config: TrainConfig
 ) -> parts.RunKey:
     """Name what decides the weights. Worker count and checkpoint rhythm may change between resumes."""
+    uris = sorted({group.uri for shard_set in shard_sets.values() for group in shard_set.groups})
+    start = read_meta(locate(config.model.init_from)).model_id if config.model.init_from else ""
     return parts.RunKey(
-        manifest_id=content_id({k: [[g.uri, g.index, g.num_rows] for g in s.groups] for k, s in shard_sets.items()}),
-        model_id=content_id([model_config.to_dict(), config.model.init_from]),
+        manifest_id=content_id(dict(zip(uris, storage.fingerprints(uris), strict=True))),
+        model_id=content_id([model_config.to_dict(), start]),
         taxonomy_id=shard_sets["train"].taxonomy.taxonomy_id,
         pipeline_id=model_config.clip.pipeline_id,
         settings_id=content_id([asdict(train_config), config.loop.batch_clips, config.loop.is_mirrored]),

@@ -51,6 +51,7 @@ def test_membership_and_length() -> None:
     ("nodes", "message"),
     [
         ([], "taxonomy: no classes"),
+        ([Node("", "nothing")], "taxonomy: id '' is empty"),
         ([Node("a", "a"), Node("a", "b")], "taxonomy: id 'a' is used more than once"),
         ([Node("a", "a", "z")], "taxonomy: 'a' has the unknown parent 'z'"),
         ([Node("a", "a", "b"), Node("b", "b", "a")], "taxonomy: 'a' is its own ancestor"),

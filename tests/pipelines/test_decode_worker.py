@@ -76,6 +76,20 @@ def test_a_request_is_answered_with_facts_clips_and_an_end(tmp_path: Path) -> No
         assert child.wait(30) == 0
 
 
+def test_bad_videos_cost_the_next_one_no_processor_time(tmp_path: Path) -> None:
+    channel, child = started(DecodeLimits(total_wall_time_s=1))
+    (tmp_path / "bad.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(200_000))
+    with child, channel:
+        spent_s = 0.0
+        while spent_s < 4:
+            request(channel, tmp_path / "bad.mp4")
+            assert receive_header(channel)["type"] == "error"
+            fields = Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            spent_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        request(channel, numbered_video(tmp_path / "a.mp4", 10))
+        assert receive_header(channel)["type"] == "info"
+
+
 def test_a_bad_video_is_answered_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     channel, child = started()

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 import ray
 
-from fal_model.errors import FalError
+from fal_model.errors import ConfigError, FalError
 from fal_model.model import FALModel
+from fal_model.pretrained import read_meta
 from pipelines import graph, manifest, parts, shard_job
 from pipelines.config import LabelConfig, PrepareConfig, Resources
 from pipelines.graph import Progress
@@ -108,6 +109,7 @@ def plan_of(output: Path, model_dir: Path, thumbnail_share: float = 0.0) -> Pred
     return PredictPlan(
         output=str(output),
         model_dir=str(model_dir),
+        model_id=read_meta(model_dir).model_id,
         spec=SPEC,
         limits=DecodeLimits(),
         label=LabelConfig(batch_clips=4),
@@ -166,6 +168,20 @@ def test_a_stage_that_breaks_ends_the_run_with_the_reason(
     plan = replace(plan_of(tmp_path / "out", model_dir), model_dir=str(tmp_path / "gone"))
     with pytest.raises(FalError, match=r"labelling stopped: .*gone: no such directory"):
         graph.predict_corpus(plan, Resources(), labeller_of(model), num_parts, print)
+    assert ray_local
+
+
+@pytest.mark.ray
+def test_a_worker_with_another_model_and_a_gpu_that_is_not_there_are_refused(
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    model = FALModel.from_pretrained(model_dir)
+    num_parts = claimed(videos, tmp_path / "out", model, 100)
+    plan = plan_of(tmp_path / "out", model_dir)
+    with pytest.raises(FalError, match=r"is [0-9a-f]{16} on this worker, the job began with another"):
+        graph.predict_corpus(replace(plan, model_id="another"), Resources(), labeller_of(model), num_parts, print)
+    with pytest.raises(ConfigError, match=r"resources\.model_gpus: got 1, but Ray sees no GPU"):
+        graph.predict_corpus(plan, Resources(model_gpus=1), labeller_of(model), num_parts, print)
     assert ray_local
 
 

@@ -50,6 +50,14 @@ def test_a_second_run_goes_on_with_the_same_parts(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "_fal" / "run.json").read_text()) == asdict(KEY)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_a_folder_that_cannot_say_whose_it_is_is_refused(tmp_path: Path, text: str) -> None:
+    parts.claim(str(tmp_path), KEY, TABLES)
+    (tmp_path / "_fal" / "run.json").write_text(text)
+    with pytest.raises(OutputError, match=r"run.json' is damaged: it does not say which run made the folder"):
+        parts.claim(str(tmp_path), KEY, TABLES)
+
+
 def test_a_run_that_died_before_its_manifest_was_written_is_gone_on_with(tmp_path: Path) -> None:
     parts.claim(str(tmp_path), KEY, TABLES)
     assert parts.open_output(str(tmp_path), KEY, table_of("a"), 2) == 1

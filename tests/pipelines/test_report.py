@@ -30,8 +30,8 @@ SUMMARY = {
     "wall_s": 84.3,
     "videos_per_s": 14.6,
     "stages": {
-        "prepare": {"busy_s": 134.88, "workers": 2, "videos_per_s": 9.1},
-        "predict": {"busy_s": 42.15, "workers": 1, "videos_per_s": 29.3},
+        "prepare": {"busy_s": 134.88, "videos_per_busy_s": 9.1},
+        "predict": {"busy_s": 42.15, "videos_per_busy_s": 29.3},
     },
     "bottleneck": "prepare",
     "model_id": "0123456789abcdef",
@@ -111,8 +111,8 @@ def test_the_summary_is_shown(tmp_path: Path) -> None:
         *("Videos seen 1,234", "Labelled 1,200 97.2% of all", "Failed 34 2.8% of all", "Clips 5,678"),
         *("Wall time 1 min 24 s", "Videos per second 14.6", "torch 2.13.0"),
         *("model 0123456789abcdef", "taxonomy fedcba9876543210", "pipeline aaaabbbbccccdddd"),
-        "prepare bottleneck 2 min 15 s of work · 2 workers · 9.1 videos/s · 80% busy",
-        "predict 42.1 s of work · 1 worker · 29.3 videos/s · 50% busy",
+        "prepare bottleneck 2 min 15 s of work · 9.1 videos per second of work",
+        "predict 42.1 s of work · 29.3 videos per second of work",
     ):
         assert expected in text
 

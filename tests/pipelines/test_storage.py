@@ -62,6 +62,12 @@ def test_a_file_address_leads_back_to_its_path_whatever_the_bytes(raw: bytes) ->
     assert storage.local_path("file:///videos/" + quote(raw)) == path
 
 
+@pytest.mark.parametrize("uri", ["gs://bucket/out", "https://host/out"])
+def test_an_address_of_another_kind_is_not_taken_for_a_folder(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"allowed are local paths, file:///… and s3://"):
+        storage.absolute(uri)
+
+
 def test_an_absolute_address_does_not_depend_on_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

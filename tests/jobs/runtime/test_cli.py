@@ -76,7 +76,18 @@ def test_an_error_becomes_a_code_a_message_and_a_last_line(
     captured = capsys.readouterr()
     assert captured.err == "1 problem:\n  it broke\n"
     assert captured.out.splitlines() == [last]
-    assert not (tmp_path / "summary.json").exists()
+    # A job that broke half-way says so in its summary; a folder that may be another run's is left alone.
+    left = tmp_path / "summary.json"
+    if type(error) is FalError:
+        assert json.loads(left.read_text(encoding="utf-8")) == {"exit_code": 1, "problems": ["it broke"]}
+    else:
+        assert not left.exists()
+
+
+def test_trouble_with_files_is_a_message_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = Body(OSError(5, "the store refused"))
+    assert start(body, "--input", "in", "--output", str(tmp_path)) == FAILED
+    assert "the store refused" in capsys.readouterr().err
 
 
 def test_every_problem_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
