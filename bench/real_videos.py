@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from jobs import evaluate, label_corpus, prepare_corpus, train  # noqa: E402 - after the path is set
-from pipelines.manifest import split_of, write_manifest  # noqa: E402 - after the path is set
+from pipelines.manifest import write_manifest  # noqa: E402 - after the path is set
 
 FIGHT_SETTINGS = (
     "loop.epochs=30",
@@ -45,9 +46,17 @@ def fight_rows(folder: Path) -> list[dict[str, str]]:
     """Read the split file; part of the training sources, whole sources only, becomes validation."""
     with (folder / "split.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    learn = Counter(row["source"] for row in rows if row["split"] == "train")
+    room = VAL_SHARE * sum(learn.values())
+    chosen: set[str] = set()
+    # In an order that says nothing about the sources; one that does not fit any more is passed over.
+    for source in sorted(learn, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if learn[source] <= room:
+            chosen.add(source)
+            room -= learn[source]
     for row in rows:
-        if row["split"] == "train":
-            row["split"] = split_of(row["source"], val_share=VAL_SHARE)
+        if row["split"] == "train" and row["source"] in chosen:
+            row["split"] = "val"
     return rows
 
 
