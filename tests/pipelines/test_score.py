@@ -117,8 +117,11 @@ def test_a_truth_that_knows_no_labelled_video_is_refused(tmp_path: Path) -> None
     for truth in (truth_of(), truth_of(a=None, c=["run"])):
         with pytest.raises(ConfigError, match=r"^truth: none of the 2 labelled videos has labels in the manifest$"):
             score(output, truth)
-    with pytest.raises(ConfigError, match="none of the 0 labelled videos"):
-        score(str(tmp_path / "none"), truth_of(a=["run"]))
+
+
+def test_where_every_video_failed_there_is_no_figure_and_no_wrong_usage(tmp_path: Path) -> None:
+    found = score(str(tmp_path / "none"), truth_of(a=["run"]))
+    assert (found.num_scored, found.metrics, found.confusions, found.reliability) == (0, {}, [], [])
 
 
 def test_a_truth_outside_the_taxonomy_is_refused(tmp_path: Path) -> None:
