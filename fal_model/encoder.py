@@ -36,10 +36,16 @@ class PatchEmbedding(nn.Module):
         # Bytes are moved before they become numbers: a quarter of the memory traffic.
         patches = patches.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, frames, -1, colours * p * p)
         rgb = (patches.to(self.proj.weight.dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
-        mixing = torch.tensor(COLOURS_FROM_RGB, dtype=rgb.dtype, device=rgb.device)
-        values = torch.einsum("...cn,kc->...kn", rgb.reshape(*rgb.shape[:-1], colours, p * p), mixing).flatten(-2)
-        x_BTPD: Tensor = self.proj(values) + self.space_PD + self.time_TD[:, None]
+        tokens_BTPD = F.linear(rgb, self._weight_for_rgb(), self.proj.bias)
+        x_BTPD: Tensor = tokens_BTPD + self.space_PD + self.time_TD[:, None]
         return x_BTPD
+
+    def _weight_for_rgb(self) -> Tensor:
+        """Return the projection [D, 3·p²] as it applies to RGB: the weights are mixed once instead of every pixel."""
+        weight = self.proj.weight
+        mixing_KC = torch.tensor(COLOURS_FROM_RGB, dtype=weight.dtype, device=weight.device)
+        weight_DK1N = weight.view(len(weight), len(mixing_KC), 1, -1)
+        return (weight_DK1N * mixing_KC[:, :, None]).sum(dim=1).flatten(1)
 
 
 class TokenMerge(nn.Module):

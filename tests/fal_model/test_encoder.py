@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from fal_model.encoder import PIXEL_MEAN, PIXEL_STD, PatchEmbedding, TokenMerge, VideoEncoder
+from fal_model.encoder import COLOURS_FROM_RGB, PIXEL_MEAN, PIXEL_STD, PatchEmbedding, TokenMerge, VideoEncoder
 from tests.helpers.micro import MICRO, micro_batch
 
 
@@ -10,7 +11,12 @@ def test_a_patch_is_a_square_of_the_normalised_frame() -> None:
     x_BTPD = embed(frames)
     assert x_BTPD.shape == (1, 3, 25, 16)
     pixels = (frames[0, 1, :, 8:16, 16:24].float() / 255 - PIXEL_MEAN) / PIXEL_STD  # second row, third column
-    torch.testing.assert_close(x_BTPD[0, 1, 7], embed.proj(pixels.flatten()))
+    colours = torch.tensor(COLOURS_FROM_RGB) @ pixels.flatten(1)
+    torch.testing.assert_close(x_BTPD[0, 1, 7], embed.proj(colours.flatten()))
+
+
+def test_grey_has_brightness_and_no_colour() -> None:
+    assert (torch.tensor(COLOURS_FROM_RGB) @ torch.ones(3)).tolist() == pytest.approx([1, 0, 0])
 
 
 def test_positions_tell_where_and_when() -> None:

@@ -90,6 +90,8 @@ def cluster() -> Iterator[str]:
         command = [str(RAY), "start", "--head", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
         command += [
             f"--temp-dir={folder}",
+            # The default port of the agent that takes jobs may belong to another Ray on this machine, as of the tests.
+            f"--dashboard-agent-listen-port={free_port()}",
             "--num-cpus=4",
             f"--object-store-memory={200 << 20}",
             "--disable-usage-stats",
