@@ -24,7 +24,7 @@ import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
 
 from fal_model.errors import ConfigError, FalError, printable
-from pipelines import clip_batches, merge, parts, shard_job
+from pipelines import clip_batches, merge, parts, shard_job, storage
 from pipelines.clip_batches import BatchMeta
 from pipelines.config import Resources
 from pipelines.labels import Labeller
@@ -131,6 +131,8 @@ def predict_corpus(
             collector.add(ack)
         collector.finish(todo)
         done = collector.done
+        for table in ("labels", "failures", "predictions"):
+            storage.clear_leftovers(storage.join(plan.output, table))
     return [done[i] for i in range(num_parts)]
 
 

@@ -390,3 +390,10 @@ def remove_folder(folder: str) -> None:
             _s3().rm(folder, recursive=True)
     else:
         shutil.rmtree(local_path(folder), ignore_errors=True)
+
+
+def clear_leftovers(folder: str) -> None:
+    """Delete what writers that were killed left half written in a local folder; S3 keeps nothing of an unfinished put."""
+    if not is_remote(folder):
+        for path in local_path(folder).glob(".writing-*"):
+            path.unlink(missing_ok=True)

@@ -26,7 +26,8 @@ def run_job(script: str, arguments: Sequence[str], cwd: Path | None = None) -> s
 def kill_job_when(script: str, arguments: Sequence[str], has_come: Callable[[], bool]) -> int:
     """Start a job, kill it and its children with SIGKILL as soon as something has come, and return its exit code.
 
-    Ray's own daemons are in other process groups: they notice that their driver is gone and end by themselves.
+    Ray's own daemons and workers are in other process groups: they notice within seconds that their driver is gone and
+    end by themselves. That is waited for: until then they may still write, and what is run next shares their folder.
     """
     command = [sys.executable, str(ROOT / "jobs" / script), *arguments]
     with subprocess.Popen(
@@ -35,9 +36,34 @@ def kill_job_when(script: str, arguments: Sequence[str], has_come: Callable[[], 
         try:
             wait_until(lambda: process.poll() is not None or has_come())
         finally:
+            family = descendants(process.pid)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
+        code = process.wait()
+        wait_until(lambda: not any(is_alive(pid) for pid in family))
+        return code
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below one, as they are now."""
+    parents = {int(p.name): _state_and_parent(int(p.name))[1] for p in Path("/proc").iterdir() if p.name.isdigit()}
+    found = [pid]
+    for parent in found:
+        found += [child for child, its_parent in parents.items() if its_parent == parent]
+    return found[1:]
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process still runs; one that only waits to be collected does not."""
+    return _state_and_parent(pid)[0] not in {"", "Z"}
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return "", 0  # it has just ended
+    return fields[0], int(fields[1])
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -368,3 +368,11 @@ def test_fingerprints_come_in_the_order_of_the_files(tmp_path: Path) -> None:
         Path(uri).write_bytes(b"x" * size)
     assert storage.fingerprints(uris) == [storage.fingerprint(uri) for uri in uris]
     assert storage.fingerprints([]) == []
+
+
+def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".writing-abc").write_bytes(b"half")
+    (tmp_path / "whole.parquet").write_bytes(b"all")
+    storage.clear_leftovers(str(tmp_path))
+    storage.clear_leftovers(str(tmp_path / "none"))
+    assert [p.name for p in tmp_path.iterdir()] == ["whole.parquet"]
