@@ -393,7 +393,7 @@ def remove_folder(folder: str) -> None:
 
 
 def clear_leftovers(folder: str) -> None:
-    """Delete what writers that were killed left half written in a local folder; S3 keeps nothing of an unfinished put."""
+    """Delete what killed writers left half written in a local folder; S3 keeps nothing of an unfinished put."""
     if not is_remote(folder):
         for path in local_path(folder).glob(".writing-*"):
             path.unlink(missing_ok=True)
