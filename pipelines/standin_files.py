@@ -16,7 +16,7 @@ from fal_model.errors import FailureKind
 from pipelines.pixels import encode_jpeg
 from pipelines.standin import StandinVideo, plan_corpus
 from pipelines.standin_render import Frame, render_frames
-from pipelines.video import write_video
+from pipelines.video_writer import write_video
 
 
 def write_video_file(video: StandinVideo, folder: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Containers and codecs: index a video, decode ranges of packets, write videos. The only file that knows PyAV.
+"""Containers and codecs: index a video, decode ranges of packets. With ``video_writer`` the only file that knows PyAV.
 
 FFmpeg is given bytes without a name, a list of demuxers and decoders it may use, and no way to open anything else.
 The demuxer runs once over the video stream and notes every packet. Packets of small files are kept, so that a "seek"
@@ -10,11 +10,8 @@ declares none); high dynamic range is cut to 8 bits without tone mapping.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import chain
-from pathlib import Path
 from typing import BinaryIO
 
 import av
@@ -333,67 +330,3 @@ def _turn_of(frame: VideoFrame) -> tuple[int, bool]:
     if not isinstance(data, SideData):
         return 0, False
     return pixels.turn_of_matrix([float(value) for value in np.frombuffer(bytes(data), np.int32)])
-
-
-WRITE_TIME_BASE = Fraction(1, 60_000)
-"""Ticks of written times; MPEG-4 allows no finer clock than 1/65535."""
-
-
-def write_video(
-    path: str | Path,
-    frames: Iterable[npt.NDArray[np.uint8]],
-    *,
-    fps: Fraction | int,
-    codec: str = "libx264",
-    times_s: Sequence[float] | None = None,
-    options: Mapping[str, str] | None = None,
-    keyframe_interval: int | None = None,
-    rotation_deg: int = 0,
-) -> None:
-    """Encode frames to a file; the same frames and arguments give the same bytes (x264 only with ``mbtree=0``).
-
-    Args:
-        path: Output; its suffix chooses the container (``.mp4``, ``.mkv``, ``.webm``, ``.avi``, ``.ts`` …).
-        frames: RGB pictures ``H x W x 3`` of one size; read one at a time.
-        fps: Frames per second, > 0.
-        codec: Encoder name of FFmpeg, such as ``libx264``, ``mpeg4``, ``libvpx-vp9``.
-        times_s: Presentation time of each frame, seconds, rising; None means ``i / fps``.
-        options: Encoder options, such as ``{"crf": "23", "preset": "veryfast", "pix_fmt": "yuv420p10le"}``.
-        keyframe_interval: Most frames between keyframes; None leaves it to the encoder.
-        rotation_deg: Clockwise turn a player must apply; written as metadata, pixels are left alone.
-
-    Raises:
-        ValueError: no frames, fewer times than frames, or an encoder that makes no video.
-    """
-    encoder_options = dict(options or {})
-    pix_fmt = encoder_options.pop("pix_fmt", "yuv420p")
-    if keyframe_interval is not None:
-        encoder_options["g"] = str(keyframe_interval)
-    pictures = iter(frames)
-    first = next(pictures, None)
-    if first is None:
-        raise ValueError("write_video: got no frames, need at least one")
-    with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream(codec, rate=fps, options=encoder_options)
-        if not isinstance(stream, VideoStream):
-            raise ValueError(f"write_video: codec {codec!r} is not a video encoder")  # noqa: TRY004 - a wrong value
-        stream.height, stream.width = first.shape[:2]
-        stream.pix_fmt = pix_fmt
-        context = stream.codec_context
-        context.thread_count = 1
-        context.flags |= int(av.codec.context.Flags.bitexact)
-        context.time_base = WRITE_TIME_BASE if times_s is not None else 1 / Fraction(fps)
-        if rotation_deg % 360:
-            stream.set_display_rotation(-rotation_deg)  # PyAV counts counter-clockwise
-        for index, picture in enumerate(chain([first], pictures)):
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.time_base = context.time_base
-            frame.pts = index if times_s is None else _pts_at(times_s, index)
-            container.mux(stream.encode(frame.reformat(format=pix_fmt, threads=1)))
-        container.mux(stream.encode(None))
-
-
-def _pts_at(times_s: Sequence[float], index: int) -> int:
-    if index >= len(times_s):
-        raise ValueError(f"write_video: got {len(times_s)} times, need one for frame {index}")
-    return round(times_s[index] / WRITE_TIME_BASE)

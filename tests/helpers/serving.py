@@ -19,7 +19,7 @@ from jobs.runtime.analyse import Analysis, Refusal, Source, VideoAnalyser
 from pipelines.clip_batches import ClipArrays
 from pipelines.limits import DecodeLimits
 from pipelines.predict import ClipOutputs, ClipPredictor
-from pipelines.video import write_video
+from pipelines.video_writer import write_video
 
 FPS = 10
 TINY = ModelConfig(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.video import write_video
+from pipelines.video_writer import write_video
 
 Frame = npt.NDArray[np.uint8]
 NUM_BITS = 12

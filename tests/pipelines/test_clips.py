@@ -17,7 +17,7 @@ from fal_model.spec import ClipSpec, Sampling
 from pipelines.clips import Clip, VideoInfo, prepare_clips
 from pipelines.isolation import IsolatedPreparer
 from pipelines.limits import DecodeLimits
-from pipelines.video import write_video
+from pipelines.video_writer import write_video
 from tests.helpers.video import numbered_frame, numbered_video, panning_frames, read_number
 
 LIMITS = DecodeLimits()

@@ -21,7 +21,7 @@ from pipelines.clips import prepare_clips
 from pipelines.decode_worker import HEADER
 from pipelines.isolation import IsolatedPreparer, _Child, _Clock, _environment, _read_clip, read_error, read_info
 from pipelines.limits import DecodeLimits
-from pipelines.video import write_video
+from pipelines.video_writer import write_video
 from tests.helpers.video import numbered_video, read_number
 
 SPEC = ClipSpec(num_frames=4, size_px=64, flow_size_px=16, flow_step_s=0.1, window_s=2.0)

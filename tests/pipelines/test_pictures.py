@@ -11,7 +11,7 @@ from fal_model.errors import FailureKind, VideoError
 from pipelines import video
 from pipelines.limits import DecodeLimits
 from pipelines.pictures import PictureReader
-from pipelines.video import write_video
+from pipelines.video_writer import write_video
 from tests.helpers.video import numbered_frames, numbered_video, read_number
 
 LIMITS = DecodeLimits()
