@@ -74,7 +74,9 @@ class Clip:
     num_substituted: int
 
 
-def prepare_clips(source: BinaryIO, spec: ClipSpec, limits: DecodeLimits) -> tuple[VideoInfo, Iterator[Clip]]:
+def prepare_clips(
+    source: BinaryIO, spec: ClipSpec, limits: DecodeLimits, *, with_flow: bool = True
+) -> tuple[VideoInfo, Iterator[Clip]]:
     """Read a video into clips, in this process.
 
     Memory is bounded by one window. The first clip is made before this returns, so a video that gives nothing
@@ -85,6 +87,8 @@ def prepare_clips(source: BinaryIO, spec: ClipSpec, limits: DecodeLimits) -> tup
         source: Readable, seekable; stays open until the clips are taken, and is never closed here.
         spec: What a clip is.
         limits: What the video may cost.
+        with_flow: Whether to measure flow; a model without a flow stream needs none, and then ``flow_valid_T`` is
+            False everywhere. The frames are the same.
 
     Returns:
         Facts about the video, and its clips in order.
@@ -94,7 +98,7 @@ def prepare_clips(source: BinaryIO, spec: ClipSpec, limits: DecodeLimits) -> tup
     """
     reader = PictureReader(source, limits)
     try:
-        clips = _clips(reader, spec)
+        clips = _clips(reader, spec, with_flow=with_flow)
         first = next(clips, None)
         if first is None:
             raise reader.nothing_decoded()  # noqa: TRY301 - the handler below closes the file
@@ -127,15 +131,17 @@ def _closing(reader: PictureReader, first: Clip, rest: Iterator[Clip]) -> Iterat
         yield from rest
 
 
-def _clips(reader: PictureReader, spec: ClipSpec) -> Iterator[Clip]:
+def _clips(reader: PictureReader, spec: ClipSpec, *, with_flow: bool) -> Iterator[Clip]:
     pixels.use_one_thread()
     novelty = sampling.novelty_of(reader.table)
     flow = FlowEstimator(spec)
     for index, window in enumerate(sampling.cut_windows(reader.table.duration_s, spec.window_s)):
         frames = sampling.choose_frames(reader.table, novelty, window, spec.num_frames, spec.sampling)
-        neighbours = sampling.choose_neighbours(
-            reader.table, frames, window, spec.flow_step_s, MAX_GAP_STEPS * spec.flow_step_s
-        )
+        neighbours: list[int | None] = [None] * len(frames)
+        if with_flow:
+            neighbours = sampling.choose_neighbours(
+                reader.table, frames, window, spec.flow_step_s, MAX_GAP_STEPS * spec.flow_step_s
+            )
         wanted = {*frames, *(n for n in neighbours if n is not None)}
         pictures = reader.pictures(sorted(wanted), spec.size_px)
         if any(frame in pictures for frame in frames):

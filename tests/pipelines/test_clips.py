@@ -76,6 +76,18 @@ def test_flow_is_the_motion_in_known_units(tmp_path: Path, sampling: Sampling) -
         assert flow_T2 == pytest.approx(np.array([[2, -1]] * 4), abs=0.3)
 
 
+def test_flow_can_be_left_out_and_the_frames_stay(tmp_path: Path) -> None:
+    path = numbered_video(tmp_path / "a.mp4", 30)
+    with path.open("rb") as file:
+        clips = list(prepare_clips(file, SPEC, LIMITS, with_flow=False)[1])
+    for without, with_flow in zip(clips, prepared(path)[1], strict=True):
+        assert without.frame_times_s == with_flow.frame_times_s
+        assert np.array_equal(without.frames_THWC, with_flow.frames_THWC)
+        assert with_flow.flow_valid_T.any()
+        assert not without.flow_valid_T.any()
+        assert not without.flow_q_THWC.any()
+
+
 @pytest.mark.parametrize(("rotation_deg", "turns"), [(0, 0), (90, 1), (180, 2), (270, 3)])
 def test_rotation_is_applied(tmp_path: Path, rotation_deg: int, turns: int) -> None:
     info, clips = prepared(numbered_video(tmp_path / "a.mp4", 4, rotation_deg=rotation_deg))
