@@ -1,35 +1,50 @@
-"""The child process that decodes: ``python -m pipelines.decode_worker FD``. Started by :mod:`pipelines.isolation`.
+"""The child process that decodes: ``python -m pipelines.decode_worker JSON``. Started by :mod:`pipelines.isolation`.
 
-It owns one end of a socket pair. A request is a length-prefixed JSON header with the video's file descriptor beside
-it; an answer is one ``info`` message, then one ``clip`` message per clip with the raw arrays behind it, then ``end``;
-or at any point ``error``. Nothing is ever unpickled in either direction. Before the first request the process gives
-up what it does not need: memory beyond the limit, writing files, opening many of them, leaving core dumps. It ends
-when the socket closes, even while a decoder hangs, because a second thread watches for that.
+It owns one end of a socket pair on which every message is one packet. A request is the size of a file, eight bytes,
+with its descriptor beside it; the answer is one ``info`` message, then one ``clip`` message per clip, then ``end``; or
+at any point ``error``. Answers are JSON; pixels lie in shared memory (:mod:`pipelines.clip_ring`), and the parent
+sends one byte for each clip that it has copied. Nothing is ever unpickled in either direction. Before the first
+request the process gives up what it does not need (:mod:`pipelines.sandbox`). It ends when its parent does, even while
+a decoder hangs, because the kernel kills it when the other end of a pipe goes.
 """
 
 from __future__ import annotations
 
+import base64
+import fcntl
 import io
 import json
-import math
 import os
-import resource
 import select
+import signal
 import socket
 import struct
 import sys
-import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from fal_model.errors import FailureKind, VideoError
+from fal_model.errors import FailureKind, VideoError, printable
 from fal_model.spec import ClipSpec
+from pipelines import sandbox
+from pipelines.clip_ring import NUM_SLOTS, RingWriter
 from pipelines.clips import Clip, prepare_clips
 from pipelines.limits import DecodeLimits
 
-HEADER = struct.Struct(">I")
-MAX_HEADER_BYTES = 64 * 2**10
-MAX_OPEN_FILES = 64
+REQUEST = struct.Struct("=Q")
+TAKEN = b"\0"
+"""What the parent sends for each clip that it has copied."""
+F_SETSIG = 10
+"""Linux: which signal a descriptor in asynchronous mode sends; Python 3.11 has no name for it."""
+NO_MEMORY_CODE = -4
+"""By which OpenCV says that memory is out."""
+# Four pictures of 32 x 32, VP8: what runs through the whole path once, so that nothing is left to be loaded later.
+SMALLEST_VIDEO = base64.b85decode(
+    "L`z9V001BWR!}%FAOIi$82|tP0RR911ONa400000F#rGn0000000000@B#px0V*H>AOHYI2!(}+g@lL#0tDzE;6H#MQ*bE20RHU5"
+    "`{smRMcKr5^zOHo051Rl00961000000MP;f1rV$N7y!rta)7M>NA3X$C!!o-!$AJ<vYG8iJBA8xAby8lrDrE=!0O5X6aWAK0ssI2"
+    "000005dr`O5Uc<g02o*=^Z;1$k=&pF5&!@I0{{R300000(E$Jj5Uc<g02o*=^Z-{8$N&"
+)
 
 
 class DescriptorFile(io.RawIOBase):
@@ -37,11 +52,13 @@ class DescriptorFile(io.RawIOBase):
 
     Args:
         descriptor: Open for reading; closed with this object.
+        num_bytes: Size of the file.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, num_bytes: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._num_bytes = num_bytes
         self._at = 0
 
     def readable(self) -> bool:
@@ -60,7 +77,7 @@ class DescriptorFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Move the position; return it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: os.fstat(self._descriptor).st_size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._num_bytes}[whence]
         if base + offset < 0:
             raise OSError(f"seek to {base + offset}, before the start of the file")
         self._at = base + offset
@@ -81,109 +98,122 @@ def main(argv: list[str]) -> int:
     """Serve requests until the socket closes.
 
     Args:
-        argv: The number of the socket's descriptor, and the limits as JSON.
+        argv: One JSON object: the descriptors ``channel``, ``ring`` and ``lifeline``, the ``spec`` and the ``limits``.
 
     Returns:
         Exit code 0.
     """
-    channel = socket.socket(fileno=int(argv[0]))
-    limits = DecodeLimits.from_dict(json.loads(argv[1]))
-    threading.Thread(target=_exit_with_parent, args=(channel.fileno(),), daemon=True).start()
-    _restrain(limits)
-    send_message(channel, {"type": "ready"})
-    while (request := _receive_request(channel)) is not None:
-        spec, descriptor = request
-        try:
-            _serve(channel, descriptor, spec, limits)
-        except BrokenPipeError:
-            break
+    options = json.loads(argv[0])
+    spec, limits = ClipSpec.from_dict(options["spec"]), DecodeLimits.from_dict(options["limits"])
+    _die_with_parent(options["lifeline"])
+    channel = socket.socket(fileno=options["channel"])
+    ring = RingWriter(options["ring"], spec)
+    warm_up()
+    send_message(channel, {"type": "ready", "unconfined": sandbox.restrain(limits)})
+    server = _Server(channel, ring, spec, limits)
+    with suppress(ConnectionError):
+        while server.serve_one():
+            pass
     return 0
 
 
-def send_message(channel: socket.socket, header: dict[str, Any], *buffers: memoryview) -> None:
-    """Send a JSON header and the raw bytes that belong to it."""
-    data = json.dumps(header).encode()
-    channel.sendall(HEADER.pack(len(data)) + data)
-    for buffer in buffers:
-        channel.sendall(buffer)
+def warm_up() -> None:
+    """Run everything once: libraries import and open more than one thinks when they are first used."""
+    limits = DecodeLimits()
+    spec = ClipSpec(num_frames=2, size_px=32, flow_size_px=8)
+    for data in (SMALLEST_VIDEO, SMALLEST_VIDEO[:60]):
+        with suppress(VideoError):
+            list(prepare_clips(io.BytesIO(data), spec, limits)[1])
 
 
-def _receive_request(channel: socket.socket) -> tuple[ClipSpec, int] | None:
-    data, descriptors, _, _ = socket.recv_fds(channel, MAX_HEADER_BYTES, 1)
-    if not data:
-        return None
-    while len(data) < HEADER.size or len(data) < HEADER.size + HEADER.unpack(data[: HEADER.size])[0]:
-        more = channel.recv(MAX_HEADER_BYTES)
-        if not more:
-            return None
-        data += more
-    return ClipSpec.from_dict(json.loads(data[HEADER.size :])), descriptors[0]
+def send_message(channel: socket.socket, header: Mapping[str, Any]) -> None:
+    """Send a message as one packet of JSON."""
+    channel.sendall(json.dumps(header).encode())
 
 
-def _serve(channel: socket.socket, descriptor: int, spec: ClipSpec, limits: DecodeLimits) -> None:
-    with DescriptorFile(descriptor) as raw:
-        # Before anything is read: a video never pays for the ones before it.
-        _limit_processor_time(limits.total_wall_time_s)
+class _Server:
+    """Answer one request after another."""
+
+    def __init__(self, channel: socket.socket, ring: RingWriter, spec: ClipSpec, limits: DecodeLimits) -> None:
+        self._channel, self._ring, self._spec, self._limits = channel, ring, spec, limits
+        self._num_sent = self._num_taken = 0
+
+    def serve_one(self) -> bool:
+        """Wait for a request and answer it; False when there will be no more."""
+        data, descriptors, _, _ = socket.recv_fds(self._channel, REQUEST.size, 1)
+        if not data:
+            return False
+        self._num_sent = self._num_taken = 0
+        with DescriptorFile(descriptors[0], REQUEST.unpack(data)[0]) as raw:
+            answer = self._answer(raw)
+        send_message(self._channel, answer)
+        self._wait_for_taken(self._num_sent)
+        return True
+
+    def _answer(self, raw: DescriptorFile) -> dict[str, Any]:
+        """Send everything but the last message, and return that."""
+        limits = self._limits
         try:
-            info, clips = prepare_clips(io.BufferedReader(raw), spec, limits)
-            _limit_processor_time(limits.total_wall_s(info.duration_s))
-            send_message(channel, {"type": "info", **asdict(info)})
+            # Before anything is read: a video never pays for the ones before it.
+            sandbox.limit_processor_time(limits.total_wall_time_s)
+            info, clips = prepare_clips(io.BufferedReader(raw), self._spec, limits)
+            sandbox.limit_processor_time(limits.total_wall_s(info.duration_s))
+            send_message(self._channel, {"type": "info", **asdict(info)})
             for clip in clips:
-                _send_clip(channel, clip)
+                self._send_clip(clip)
         except VideoError as error:
-            answer = {"type": "error", "kind": error.kind.value, "message": error.message, "stage": error.stage}
-        except BrokenPipeError:
+            return {"type": "error", "kind": error.kind.value, "message": error.message, "stage": error.stage}
+        except ConnectionError:
             raise
-        except MemoryError:
-            answer = _error(FailureKind.LIMIT_EXCEEDED, f"decoding needs more than {limits.memory_bytes} bytes")
         except OSError as error:
-            answer = _error(FailureKind.STORAGE_ERROR, f"reading failed: {error}")
+            return _error(FailureKind.STORAGE_ERROR, f"reading failed: {error}")
         except Exception as error:  # noqa: BLE001 - this is the border: whatever a file provokes becomes one row
-            answer = _error(FailureKind.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+            if not isinstance(error, MemoryError) and getattr(error, "code", None) != NO_MEMORY_CODE:
+                return _error(FailureKind.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         else:
-            answer = {"type": "end"}
-    send_message(channel, answer)
+            return {"type": "end"}
+        # Only here is everything free again that the error held on to.
+        return _error(FailureKind.LIMIT_EXCEEDED, f"decoding needs more than {limits.memory_bytes} bytes of memory")
+
+    def _send_clip(self, clip: Clip) -> None:
+        self._wait_for_taken(self._num_sent - NUM_SLOTS + 1)
+        self._ring.put(clip, self._num_sent)
+        self._num_sent += 1
+        header = {
+            "type": "clip",
+            "index": clip.index,
+            "start_s": clip.start_s,
+            "end_s": clip.end_s,
+            "frame_times_s": clip.frame_times_s,
+            "covered_s": clip.covered_s,
+            "num_substituted": clip.num_substituted,
+        }
+        send_message(self._channel, header)
+
+    def _wait_for_taken(self, number: int) -> None:
+        """Wait until the parent has copied this many clips of the video."""
+        while self._num_taken < number:
+            if not self._channel.recv(len(TAKEN)):
+                raise BrokenPipeError
+            self._num_taken += 1
 
 
 def _error(kind: FailureKind, message: str) -> dict[str, Any]:
-    return {"type": "error", "kind": kind.value, "message": message, "stage": "decode"}
+    return {"type": "error", "kind": kind.value, "message": printable(message), "stage": "decode"}
 
 
-def _send_clip(channel: socket.socket, clip: Clip) -> None:
-    header = {
-        "type": "clip",
-        "index": clip.index,
-        "start_s": clip.start_s,
-        "end_s": clip.end_s,
-        "frame_times_s": clip.frame_times_s,
-        "covered_s": clip.covered_s,
-        "num_substituted": clip.num_substituted,
-    }
-    frames, flow, valid = clip.frames_THWC.data, clip.flow_q_THWC.data, clip.flow_valid_T.data
-    send_message(channel, header, frames.cast("B"), flow.cast("B"), valid.cast("B"))
+def _die_with_parent(descriptor: int) -> None:
+    """Have the kernel kill this process when the other end of a pipe closes, whatever code runs then.
 
-
-def _restrain(limits: DecodeLimits) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
-    _limit_processor_time(limits.total_wall_time_s)
-
-
-def _limit_processor_time(seconds: float) -> None:
-    """Let the kernel end this process should it compute on after its parent gave up on it."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    end = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
-
-
-def _exit_with_parent(descriptor: int) -> None:
+    ``PR_SET_PDEATHSIG`` would do so when the *thread* that started this process ends, which a pool's threads may.
+    """
+    fcntl.fcntl(descriptor, F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_ASYNC)
     poll = select.poll()
-    poll.register(descriptor, select.POLLRDHUP | select.POLLHUP)
-    poll.poll()
-    os._exit(0)
+    poll.register(descriptor, select.POLLHUP)
+    if poll.poll(0):
+        os._exit(0)  # it closed before
 
 
 if __name__ == "__main__":

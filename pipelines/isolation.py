@@ -7,6 +7,7 @@ specification, every number is checked, and nothing it sends is unpickled.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -16,24 +17,37 @@ import sys
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-import numpy as np
-
-from fal_model.errors import FailureKind, VideoError, printable
+from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
+from pipelines import answers
+from pipelines.clip_ring import RingReader, are_numbers
 from pipelines.clips import Clip, VideoInfo
-from pipelines.decode_worker import HEADER, MAX_HEADER_BYTES
+from pipelines.decode_worker import REQUEST, TAKEN
 from pipelines.limits import DecodeLimits
 
+WORKER_MODULE = "pipelines.decode_worker"
 START_TIMEOUT_S = 60.0
 """Longest wait for a child to import what it needs, seconds."""
 EXIT_TIMEOUT_S = 5.0
-MESSAGES = frozenset({"ready", "info", "clip", "end", "error"})
-MAX_TIME_S = 1e8
+
+
+def why_unconfined() -> str:
+    """Start a decoding process and ask what it could not give up.
+
+    Returns:
+        Empty if its system calls are filtered; otherwise why not, and then only the limits on resources hold.
+
+    Raises:
+        RuntimeError: the process could not be started.
+    """
+    child = _Child(ClipSpec(), DecodeLimits())
+    child.end()
+    return child.unconfined
 
 
 class IsolatedPreparer:
@@ -85,15 +99,18 @@ class IsolatedPreparer:
                 ``limit_exceeded`` are what became of the child.
             RuntimeError: the child could not be started at all; no video is to blame for that.
         """
-        descriptor = source.fileno()
-        child = self._fresh_child()
-        self._video_number += 1
-        self._is_busy = True
-        clock = _Clock(self._limits)
+        descriptor = open_read_only(source)
+        try:
+            child = self._fresh_child()
+            self._video_number += 1
+            self._is_busy = True
+            clock = _Clock(self._limits)
+            with self._ending_on_error():
+                child.request(descriptor, clock)
+        finally:
+            os.close(descriptor)
         with self._ending_on_error():
-            child.request(self._spec, descriptor)
-            header = self._next_header(child, clock)
-            info = read_info(header, self._spec, self._limits)
+            info = answers.read_info(self._next_header(child, clock), self._spec, self._limits)
         clock.video_duration_s = info.duration_s
         return info, self._clips(child, self._video_number, info, clock)
 
@@ -102,11 +119,11 @@ class IsolatedPreparer:
         if self._is_busy or (self._child is not None and self._child.process.poll() is not None):
             self.close()  # the clips of the video before were not all taken, or somebody killed the child
         if self._child is None:
-            self._child = _Child(self._limits)
+            self._child = _Child(self._spec, self._limits)
         return self._child
 
     def _clips(self, child: _Child, video_number: int, info: VideoInfo, clock: _Clock) -> Iterator[Clip]:
-        next_index = 0
+        next_index = num_taken = 0
         while True:
             if self._video_number != video_number or self._child is not child:
                 raise RuntimeError("clips were taken after another video was started, or after close()")
@@ -115,15 +132,16 @@ class IsolatedPreparer:
                 if header["type"] == "end":
                     self._is_busy = False
                     return
-                clip = _read_clip(header, child, clock, self._spec, range(next_index, info.num_clips))
-            next_index = clip.index + 1
-            yield clip
+                facts = answers.read_clip(header, self._spec, range(next_index, info.num_clips))
+                arrays = child.take(num_taken, clock)
+            next_index, num_taken = facts["index"] + 1, num_taken + 1
+            yield Clip(**facts, **arrays)
 
     def _next_header(self, child: _Child, clock: _Clock) -> dict[str, Any]:
         clock.start_step()
         header = child.receive(clock)
         if header["type"] == "error":
-            error = read_error(header)
+            error = answers.read_error(header)
             self._is_busy = False  # the child is in good order and takes the next video
             raise error
         return header
@@ -163,75 +181,82 @@ class _Clock:
         total_s = self._limits.total_wall_s(self.video_duration_s) - self._waited_s
         return min(self._limits.wall_time_s, total_s) - step_s
 
+    def patience_s(self) -> float:
+        """Return the remaining time for a socket to wait, seconds, more than 0.
+
+        Raises:
+            VideoError: time is up.
+        """
+        remaining_s = self.remaining_s()
+        if remaining_s <= 0:
+            raise _timeout()
+        return remaining_s
+
 
 class _Child:
-    """The process and our end of the socket; both end when this object does."""
+    """The process, the shared memory and our end of the socket; all end when this object does."""
 
-    def __init__(self, limits: DecodeLimits) -> None:
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            arguments = [str(theirs.fileno()), json.dumps(limits.to_dict())]
-            self.process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [sys.executable, "-P", "-m", "pipelines.decode_worker", *arguments],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env=_environment(),
-                start_new_session=True,
-            )
-        self.end = weakref.finalize(self, _end, self.process, self._channel)
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits) -> None:
+        # Held by nothing else: it goes with the last reference, for a thread may still be copying out of it.
+        self._ring = RingReader(spec)
+        with ExitStack() as kept, ExitStack() as given:
+            given.callback(os.close, self._ring.descriptor)
+            lifeline, our_end = os.pipe()
+            kept.callback(os.close, our_end)
+            given.callback(os.close, lifeline)
+            self._channel, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            kept.callback(self._channel.close)
+            given.callback(channel.close)
+            descriptors = {"channel": channel.fileno(), "ring": self._ring.descriptor, "lifeline": lifeline}
+            self.process = _start(descriptors, {"spec": spec.to_dict(), "limits": limits.to_dict()})
+            kept.callback(_kill, self.process)
+            self.end = weakref.finalize(self, kept.pop_all().close)
         try:
-            self.receive(_Clock(DecodeLimits(wall_time_s=START_TIMEOUT_S)))  # it is ready
+            clock = _Clock(DecodeLimits(wall_time_s=START_TIMEOUT_S))
+            self.unconfined = answers.read_ready(self.receive(clock))
         except VideoError as error:  # no video is to blame: the installation is broken, or memory is too small
             self.end()
             raise RuntimeError(f"the decoding process could not start: {error.message}") from None
 
-    def request(self, spec: ClipSpec, descriptor: int) -> None:
+    def request(self, descriptor: int, clock: _Clock) -> None:
         """Ask for a video by its open descriptor."""
-        data = json.dumps(spec.to_dict()).encode()
-        data = HEADER.pack(len(data)) + data
+        data = REQUEST.pack(os.fstat(descriptor).st_size)
+        self._channel.settimeout(clock.patience_s())
         try:
-            sent = socket.send_fds(self._channel, [data], [descriptor])
-            self._channel.sendall(data[sent:])
+            socket.send_fds(self._channel, [data], [descriptor])
+        except TimeoutError:
+            raise _timeout() from None
         except OSError:
             raise self._crash() from None
 
     def receive(self, clock: _Clock) -> dict[str, Any]:
         """Wait for the next message and return its header."""
-        prefix = bytearray(HEADER.size)
-        self.receive_into(memoryview(prefix), clock)
-        (num_bytes,) = HEADER.unpack(prefix)
-        if num_bytes > MAX_HEADER_BYTES:
-            raise _nonsense(f"a header of {num_bytes} bytes")
-        data = bytearray(num_bytes)
-        self.receive_into(memoryview(data), clock)
-        clock.end_step()
+        self._channel.settimeout(clock.patience_s())
         try:
-            header = json.loads(data)
-        except ValueError:
-            raise _nonsense("a header that is not JSON") from None
-        if not isinstance(header, dict) or header.get("type") not in MESSAGES:
-            raise _nonsense("a header of unknown type")
-        return header
+            data = self._channel.recv(answers.MAX_HEADER_BYTES + 1)
+        except TimeoutError:
+            raise _timeout() from None
+        except OSError:
+            data = b""
+        if not data:
+            raise self._crash()
+        clock.end_step()
+        return answers.read_header(data)
 
-    def receive_into(self, buffer: memoryview, clock: _Clock) -> None:
-        """Fill a buffer of known size from the socket."""
-        while buffer:
-            remaining_s = clock.remaining_s()
-            if remaining_s <= 0:
-                raise VideoError(FailureKind.TIMEOUT, "decoding took longer than allowed and was ended")
-            self._channel.settimeout(remaining_s)
-            try:
-                num_bytes = self._channel.recv_into(buffer)
-            except TimeoutError:
-                continue
-            except OSError:
-                num_bytes = 0
-            if num_bytes == 0:
-                raise self._crash()
-            buffer = buffer[num_bytes:]
+    def take(self, number: int, clock: _Clock) -> dict[str, Any]:
+        """Copy the arrays of a clip and let the child use their place again."""
+        arrays = self._ring.take(number)
+        if not are_numbers(arrays):
+            raise answers.nonsense("a clip with values that are no numbers")
+        self._channel.settimeout(clock.patience_s())
+        try:
+            self._channel.send(TAKEN)
+        except TimeoutError:
+            raise _timeout() from None
+        except OSError:
+            raise self._crash() from None
+        clock.end_step()
+        return arrays
 
     def _crash(self) -> VideoError:
         """Say what the child died of."""
@@ -245,10 +270,41 @@ class _Child:
         return VideoError(FailureKind.DECODER_CRASH, f"the decoding process died of {name}")
 
 
-def _end(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
-    channel.close()
+def _start(descriptors: dict[str, int], options: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell
+        [sys.executable, "-P", "-m", WORKER_MODULE, json.dumps({**descriptors, **options})],
+        pass_fds=list(descriptors.values()),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env=_environment(),
+        start_new_session=True,
+    )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
+
+
+def open_read_only(source: BinaryIO) -> int:
+    """Return a new descriptor of an open file that cannot be written through.
+
+    Args:
+        source: A file with a descriptor; temporary files are usually open for writing too.
+
+    Raises:
+        VideoError: it is no file that can be opened again.
+    """
+    descriptor = source.fileno()
+    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        return os.dup(descriptor)
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        text = f"the file cannot be opened for reading only: {error.strerror}"
+        raise VideoError(FailureKind.STORAGE_ERROR, text, "open") from None
 
 
 def _environment() -> dict[str, str]:
@@ -260,78 +316,5 @@ def _environment() -> dict[str, str]:
     return {**kept, **threads, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _nonsense(what: str) -> VideoError:
-    return VideoError(FailureKind.DECODER_CRASH, f"the decoding process sent {what}")
-
-
-def read_error(header: dict[str, Any]) -> VideoError:
-    """Turn an ``error`` message into the error, believing nothing but its kind."""
-    kind, message, stage = header.get("kind"), header.get("message"), header.get("stage")
-    if kind not in set(FailureKind) or not isinstance(message, str) or stage not in {"open", "probe", "decode"}:
-        return _nonsense("a malformed error")
-    return VideoError(FailureKind(kind), message, stage)
-
-
-def read_info(header: dict[str, Any], spec: ClipSpec, limits: DecodeLimits) -> VideoInfo:
-    """Check an ``info`` message.
-
-    Raises:
-        VideoError: a field is missing, of another type, or out of range.
-    """
-    ranges = {
-        "duration_s": limits.max_duration_s,
-        "width_px": 2**31,
-        "height_px": 2**31,
-        "rotation_deg": 270,
-        "mean_fps": 1e9,
-        "num_frames": limits.max_frames,
-        "num_clips": limits.max_duration_s / spec.window_s + 1,
-    }
-    values = {name: header.get(name) for name in VideoInfo.__dataclass_fields__}
-    is_text = isinstance(values["codec"], str) and isinstance(values["container"], str)
-    if not is_text or not all(
-        _is_number(values[name], high, whole=not name.endswith(("_s", "_fps"))) for name, high in ranges.items()
-    ):
-        raise _nonsense("malformed facts about the video")
-    texts = {name: printable(str(values[name])) for name in ("codec", "container")}
-    checked: dict[str, Any] = {**values, **texts}
-    return VideoInfo(**checked)
-
-
-def _is_number(value: object, high: float, *, whole: bool) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        return False
-    return 0 <= value <= high
-
-
-def _read_clip(header: dict[str, Any], child: _Child, clock: _Clock, spec: ClipSpec, indices: range) -> Clip:
-    """Check a ``clip`` message and receive its arrays, whose sizes the specification gives."""
-    times_s = header.get("frame_times_s")
-    num_frames, size_px, grid_px = spec.num_frames, spec.size_px, spec.flow_size_px
-    numbers = [header.get(name) for name in ("start_s", "end_s", "covered_s")]
-    if (
-        header["type"] != "clip"
-        or header.get("index") not in indices
-        or not isinstance(times_s, list)
-        or len(times_s) != num_frames
-        or not all(_is_number(number, MAX_TIME_S, whole=False) for number in numbers + times_s)
-        or not _is_number(header.get("num_substituted"), num_frames, whole=True)
-    ):
-        raise _nonsense("a malformed clip")
-    frames_THWC = np.empty((num_frames, size_px, size_px, 3), np.uint8)
-    flow_q_THWC = np.empty((num_frames, grid_px, grid_px, 2), np.int8)
-    valid_T = np.empty(num_frames, np.uint8)
-    for buffer in (frames_THWC.data, flow_q_THWC.data, valid_T.data):
-        child.receive_into(buffer.cast("B"), clock)
-    clock.end_step()
-    return Clip(
-        index=header["index"],
-        start_s=float(header["start_s"]),
-        end_s=float(header["end_s"]),
-        frame_times_s=tuple(float(time_s) for time_s in times_s),
-        frames_THWC=frames_THWC,
-        flow_q_THWC=flow_q_THWC,
-        flow_valid_T=valid_T != 0,
-        covered_s=float(header["covered_s"]),
-        num_substituted=header["num_substituted"],
-    )
+def _timeout() -> VideoError:
+    return VideoError(FailureKind.TIMEOUT, "decoding took longer than allowed and was ended")

@@ -1,0 +1,128 @@
+"""Checks of what the decoding process says. It runs decoders on files from anywhere, so nothing of it is believed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fal_model.errors import FailureKind, VideoError, printable
+from fal_model.spec import ClipSpec
+from pipelines.clips import VideoInfo
+from pipelines.limits import DecodeLimits
+
+MAX_HEADER_BYTES = 64 * 2**10
+MESSAGES = ("ready", "info", "clip", "end", "error")
+STAGES = ("open", "probe", "decode")
+MAX_TIME_S = 1e8
+
+
+def read_header(data: bytes) -> dict[str, Any]:
+    """Read a message.
+
+    Returns:
+        Its fields; ``type`` is one of ``MESSAGES``, the others are not checked yet.
+
+    Raises:
+        VideoError: too long, not JSON, or of unknown type.
+    """
+    if len(data) > MAX_HEADER_BYTES:
+        raise nonsense(f"a message of more than {MAX_HEADER_BYTES} bytes")
+    try:
+        header = json.loads(data)
+    except (ValueError, RecursionError):
+        raise nonsense("a message that is not JSON") from None
+    if not isinstance(header, dict) or header.get("type") not in MESSAGES:
+        raise nonsense("a message of unknown type")
+    return header
+
+
+def read_ready(header: dict[str, Any]) -> str:
+    """Check a ``ready`` message; return why the process is not confined, empty if it is.
+
+    Raises:
+        VideoError: it is something else.
+    """
+    unconfined = header.get("unconfined")
+    if header["type"] != "ready" or not isinstance(unconfined, str):
+        raise nonsense("no word that it is ready")
+    return printable(unconfined)
+
+
+def nonsense(what: str) -> VideoError:
+    """Make the error for an answer that no decoding process gives which is in its right mind."""
+    return VideoError(FailureKind.DECODER_CRASH, f"the decoding process sent {what}")
+
+
+def read_error(header: dict[str, Any]) -> VideoError:
+    """Turn an ``error`` message into the error, believing nothing but its kind."""
+    kind, message, stage = header.get("kind"), header.get("message"), header.get("stage")
+    if kind not in tuple(FailureKind) or not isinstance(message, str) or stage not in STAGES:
+        return nonsense("a malformed error")
+    return VideoError(FailureKind(kind), message, stage)
+
+
+def read_info(header: dict[str, Any], spec: ClipSpec, limits: DecodeLimits) -> VideoInfo:
+    """Check an ``info`` message.
+
+    Raises:
+        VideoError: a field is missing, of another type, or out of range.
+    """
+    ranges = {
+        "duration_s": limits.max_duration_s,
+        "width_px": 2**31,
+        "height_px": 2**31,
+        "rotation_deg": 270,
+        "mean_fps": 1e9,
+        "num_frames": limits.max_frames,
+        "num_clips": limits.max_duration_s / spec.window_s + 1,
+    }
+    values = {name: header.get(name) for name in VideoInfo.__dataclass_fields__}
+    is_text = isinstance(values["codec"], str) and isinstance(values["container"], str)
+    if not is_text or not all(
+        _is_number(values[name], high, whole=not name.endswith(("_s", "_fps"))) for name, high in ranges.items()
+    ):
+        raise nonsense("malformed facts about the video")
+    texts = {name: printable(str(values[name])) for name in ("codec", "container")}
+    checked: dict[str, Any] = {**values, **texts}
+    return VideoInfo(**checked)
+
+
+def _is_number(value: object, high: float, *, whole: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        return False
+    return 0 <= value <= high
+
+
+def read_clip(header: dict[str, Any], spec: ClipSpec, indices: range) -> dict[str, Any]:
+    """Check a ``clip`` message.
+
+    Args:
+        header: What :func:`read_header` gave.
+        spec: What a clip is.
+        indices: The numbers that the clip may have.
+
+    Returns:
+        All fields of a clip but its arrays.
+
+    Raises:
+        VideoError: a field is missing, of another type, or out of range.
+    """
+    times_s = header.get("frame_times_s")
+    seconds = {name: header.get(name) for name in ("start_s", "end_s", "covered_s")}
+    index, num_substituted = header.get("index"), header.get("num_substituted")
+    if (
+        header["type"] != "clip"
+        or not _is_number(index, MAX_TIME_S, whole=True)
+        or index not in indices
+        or not isinstance(times_s, list)
+        or len(times_s) != spec.num_frames
+        or not all(_is_number(number, MAX_TIME_S, whole=False) for number in (*seconds.values(), *times_s))
+        or not _is_number(num_substituted, spec.num_frames, whole=True)
+    ):
+        raise nonsense("a malformed clip")
+    return {
+        "index": index,
+        **{name: float(value) for name, value in seconds.items() if value is not None},
+        "frame_times_s": tuple(float(time_s) for time_s in times_s),
+        "num_substituted": num_substituted,
+    }
