@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import av
+
+# PyAV would import these where a file has subtitles; the decoding process may open no file by then.
+import av.subtitles.codeccontext
+import av.subtitles.stream
 import numpy as np
 import numpy.typing as npt
 from av import Packet, VideoFrame, VideoStream
