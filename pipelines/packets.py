@@ -15,6 +15,8 @@ NO_TIME = -(2**63)
 """Stands for a missing time stamp in integer arrays."""
 DEFAULT_FPS = 25.0
 ENOUGH_TIMES = 0.4
+MIN_FRAME_S = 1e-4
+"""Frames that follow each other faster than this, on average, have wrong times: no camera is that quick."""
 """Share of packets that must carry a presentation time of their own for the times to be used (interlaced video
 stores two packets per frame, of which only the first has one)."""
 
@@ -142,7 +144,7 @@ def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_o
     _, first_with_time = np.unique(packets.pts[timed], return_index=True)  # sorted by time; repeats are dropped
     unique = timed[first_with_time]
     fps = rate_fps if rate_fps is not None and 1 <= rate_fps <= 240 else DEFAULT_FPS  # noqa: PLR2004 - camera rates
-    has_times = len(unique) >= ENOUGH_TIMES * len(shown)
+    has_times = len(unique) >= ENOUGH_TIMES * len(shown) and _is_plausible(packets.pts[unique], tick_s)
     if has_times and not decode_order_times:
         start_index = _starts(packets, unique)
         ticks = packets.pts[unique]
@@ -164,6 +166,11 @@ def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_o
         start_index=np.zeros(len(shown), np.int64),
         ticks=np.zeros(0, np.int64),
     )
+
+
+def _is_plausible(ticks: Ints, tick_s: float) -> bool:
+    span_s = (float(ticks[-1]) - float(ticks[0])) * tick_s
+    return len(ticks) == 1 or span_s >= MIN_FRAME_S * (len(ticks) - 1)
 
 
 def _starts(packets: Packets, frames: Ints) -> Ints:
@@ -192,7 +199,7 @@ def _table(
     gaps_s = np.diff(times_s)
     usual_s = float(np.median(gaps_s)) if len(gaps_s) > 0 and np.median(gaps_s) > 0 else 1 / fps
     stated_s = packets.duration[frames].astype(np.float64) * tick_s
-    is_plausible = 0 < stated_s[-1] <= 10 * usual_s
+    is_plausible = MIN_FRAME_S <= stated_s[-1] <= 10 * usual_s
     duration_s = float(times_s[-1]) + (float(stated_s[-1]) if is_plausible else min(usual_s, MAX_UNSTATED_S))
     return FrameTable(
         times_s=times_s,

@@ -93,7 +93,7 @@ class PictureReader:
                 start = int(earlier[-1]) if len(earlier) > 0 else 0
                 pictures = self._read_run(Run(start, run.last, run.frames), size_px)
             found.update(pictures)
-        return found
+        return in_order(found)
 
     def nothing_decoded(self) -> VideoError:
         """Say why no frame at all could be decoded."""
@@ -147,6 +147,23 @@ class PictureReader:
         if rgb_HWC is not None:
             is_exact = abs(time_s - float(self.table.times_s[wish])) <= self._half_gap_s
             found[wish] = Picture(time_s, is_exact, rgb_HWC)
+
+
+def in_order(found: dict[int, Picture]) -> dict[int, Picture]:
+    """Leave out stand-ins that would turn time back: where times jump, the nearest frame need not lie in order.
+
+    Args:
+        found: Pictures by the frame they were asked for as.
+
+    Returns:
+        Those whose times rise with their frames; exact ones come first.
+    """
+    kept: dict[int, Picture] = {}
+    for wish in sorted(found, key=lambda frame: (not found[frame].is_exact, frame)):
+        mine_s = found[wish].time_s
+        if all(p.time_s <= mine_s if frame < wish else p.time_s >= mine_s for frame, p in kept.items()):
+            kept[wish] = found[wish]
+    return kept
 
 
 def _nearer(ticks: int, before: Decoded | None, after: Decoded) -> Decoded:

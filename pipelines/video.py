@@ -239,6 +239,8 @@ class VideoSource:
                 raise _over_limit("reading needs more memory than allowed") from error
             except av.FFmpegError as error:
                 self._note(error)
+            except IndexError:
+                break  # the end: PyAV then asks for streams that turned up on the way and that it has not counted
             else:
                 break
         if self._source.failure is not None:  # FFmpeg took it for the end of the file

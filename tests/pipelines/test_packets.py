@@ -83,6 +83,15 @@ def test_without_times_frames_are_counted() -> None:
     assert layout.table.duration_s == pytest.approx(0.15)
 
 
+def test_times_faster_than_any_camera_are_not_believed() -> None:
+    packets = packets_of(*(Row(pts=i, key=i == 0) for i in range(9)))
+    layout = lay_out(packets, 2.0**-31, 2.0**31, decode_order_times=False)
+    assert not layout.is_timed
+    assert layout.table.times_s.tolist() == pytest.approx([i / 25 for i in range(9)])
+    single = lay_out(packets_of(Row(pts=0, duration=1)), 2.0**-31, None, decode_order_times=False)
+    assert single.table.duration_s == pytest.approx(1 / 25)
+
+
 def test_times_in_decoding_order_give_the_grid_but_not_the_frames() -> None:
     rows = [Row(pts=time, key=time == 0) for time in (0, 2, 4)]
     layout = laid_out(packets_of(*rows), decode_order_times=True)

@@ -10,7 +10,7 @@ import pytest
 from fal_model.errors import FailureKind, VideoError
 from pipelines import video
 from pipelines.limits import DecodeLimits
-from pipelines.pictures import PictureReader
+from pipelines.pictures import Picture, PictureReader, in_order
 from pipelines.video_writer import write_video
 from tests.helpers.video import numbered_frames, numbered_video, read_number
 
@@ -105,6 +105,14 @@ def test_damaged_frames_are_replaced_by_the_nearest_that_decode(tmp_path: Path) 
     assert times_s == sorted(times_s)
     for frame, picture in pictures.items():
         assert picture.is_exact == (abs(picture.time_s - frame / 10) < 0.05)
+
+
+def test_stand_ins_never_turn_time_back() -> None:
+    rgb_HWC = np.zeros((2, 2, 3), np.uint8)
+    times_s = {0: (0.6, False), 3: (0.3, True), 5: (0.5, True), 7: (0.2, False), 9: (0.5, False)}
+    found = {frame: Picture(time_s, is_exact, rgb_HWC) for frame, (time_s, is_exact) in times_s.items()}
+    assert sorted(in_order(found)) == [3, 5, 9]
+    assert in_order({}) == {}
 
 
 def test_when_nothing_decodes_the_reason_is_given(tmp_path: Path) -> None:
