@@ -46,6 +46,8 @@ LIMITS = DecodeLimits(
 )
 HANG_S = 30.0
 """A case that the parent has not finished by then hangs: the limits should have ended it long before."""
+MAX_FINDINGS = 50
+"""After so many something is broken for every file, and the run ends."""
 SAVED_KINDS = {FailureKind.DECODER_CRASH, FailureKind.TIMEOUT}
 
 
@@ -84,6 +86,7 @@ class Tally:
     """Everything counted over a run."""
 
     results: list[Result] = field(default_factory=list)
+    num_findings: int = 0
     child_pids: set[int] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -152,7 +155,7 @@ def contradiction(info: VideoInfo, clips: Sequence[Clip], spec: ClipSpec) -> str
 def work(numbers: queue.SimpleQueue[int], files: dict[str, bytes], options: argparse.Namespace, tally: Tally) -> None:
     """Run cases until none is left, with one preparer."""
     with IsolatedPreparer(SPEC, LIMITS) as preparer:
-        while True:
+        while tally.num_findings < MAX_FINDINGS:
             try:
                 number = numbers.get_nowait()
             except queue.Empty:
@@ -174,6 +177,7 @@ def _take(result: Result, preparer: IsolatedPreparer, tally: Tally, options: arg
         print(f"{'FINDING ' if result.finding else ''}{result.line()}", file=sys.stderr, flush=True)
     without_data = Case(case.number, case.name, case.how, case.data if result.finding else b"")
     tally.results.append(Result(without_data, result.outcome, result.message, result.seconds, result.finding))
+    tally.num_findings += result.finding
     if preparer.child_pid is not None:
         tally.child_pids.add(preparer.child_pid)
     done = len(tally.results)
