@@ -76,6 +76,7 @@ def seeds(folder: Path | None) -> dict[str, bytes]:
         Contents by name, always in the same order. What this build cannot write is left out.
     """
     found: dict[str, bytes] = {}
+    os.environ.setdefault("SVT_LOG", "1")  # this encoder reports to the terminal otherwise
     with tempfile.TemporaryDirectory() as place:
         for suffix, codec, pix_fmt, size_px, fps in MADE:
             path = Path(place) / f"{codec}-{pix_fmt}.{suffix}"
