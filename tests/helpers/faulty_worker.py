@@ -1,0 +1,128 @@
+"""A decoding process that breaks in the way a file asks for; started in place of ``pipelines.decode_worker``.
+
+Everything else is the real thing: the same start, the same restraints, the same answers to other files.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fal_model.errors import FailureKind, VideoError
+from pipelines import decode_worker, pixels
+from pipelines.clips import prepare_clips
+from pipelines.decode_worker import DescriptorFile, send_message
+
+MAGIC = b"FAULT "
+MODULE = "tests.helpers.faulty_worker"
+INFO: dict[str, Any] = {
+    "type": "info",
+    "duration_s": 8e6,
+    "width_px": 2,
+    "height_px": 2,
+    "rotation_deg": 0,
+    "codec": "h264",
+    "container": "avi",
+    "mean_fps": 25.0,
+    "num_frames": 500_000,
+    "num_clips": 4_000_000,
+}
+CLIP: dict[str, Any] = {"type": "clip", "start_s": 2.0, "end_s": 4.0, "covered_s": 2.0, "num_substituted": 0}
+
+
+def fault_file(path: Path, fault: str) -> Path:
+    """Write a file that makes the process break."""
+    path.write_bytes(MAGIC + fault.encode())
+    return path
+
+
+class _FaultyServer(decode_worker._Server):
+    def _answer(self, raw: DescriptorFile) -> dict[str, Any]:
+        head = raw.read(100) or b""
+        raw.seek(0)
+        if not head.startswith(MAGIC):
+            return super()._answer(raw)
+        fault = head.removeprefix(MAGIC).decode()
+        try:
+            setattr(decode_worker, "prepare_clips", lambda *_: getattr(self, fault)())  # noqa: B010 - mypy: not exported
+            return super()._answer(raw)
+        finally:
+            setattr(decode_worker, "prepare_clips", prepare_clips)  # noqa: B010 - same
+
+    def segfault(self) -> None:
+        ctypes.string_at(0)
+
+    def abort(self) -> None:
+        os.abort()
+
+    def loop(self) -> None:
+        while True:
+            pass
+
+    def deaf_loop(self) -> None:
+        """Compute in C without ever giving the interpreter back, deaf to every signal that can be ignored."""
+        for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_IGN)
+        sum(itertools.repeat(0))
+
+    def sleep(self) -> None:
+        self._channel.recv(1)
+
+    def bomb(self) -> None:
+        blocks = []
+        while True:
+            blocks.append(b"\1" * 2**24)
+
+    def bomb_of_small_things(self) -> None:
+        things: list[tuple[int, float]] = []
+        things.extend((number, number + 0.5) for number in itertools.count())
+
+    def bomb_in_opencv(self) -> None:
+        pixels.resize(np.zeros((2, 2, 3), np.uint8), 2**15, 2**15)
+
+    def endless_facts(self) -> None:
+        while True:
+            send_message(self._channel, INFO)
+
+    def endless_noise(self) -> None:
+        while True:
+            self._channel.send(bytes(100_000))
+
+    def endless_clips(self) -> None:
+        """Send good clips as fast as they are taken."""
+        send_message(self._channel, INFO)
+        for index in range(INFO["num_clips"]):
+            self._wait_for_taken(index - 1)
+            self._say_clip(index)
+
+    def clips_unread(self) -> None:
+        """Send good clips and never read that they were taken."""
+        send_message(self._channel, INFO)
+        for index in range(INFO["num_clips"]):
+            self._say_clip(index)
+
+    def _say_clip(self, index: int) -> None:
+        times_s = [2.0] * self._spec.num_frames
+        send_message(self._channel, {**CLIP, "index": index, "frame_times_s": times_s})
+
+    def deep_json(self) -> None:
+        self._channel.send(b"[" * 60_000)
+        self.sleep()
+
+    def silent_exit(self) -> None:
+        os._exit(3)
+
+    def environment(self) -> None:
+        raise VideoError(FailureKind.CORRUPT, " ".join(sorted(os.environ)))
+
+
+if __name__ == "__main__":
+    decode_worker._Server = _FaultyServer  # type: ignore[misc] # the fault goes in where the real thing would be
+    sys.exit(decode_worker.main(sys.argv[1:]))
