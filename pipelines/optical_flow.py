@@ -10,12 +10,13 @@ from pipelines import pixels
 
 MAX_GAP_STEPS = 5.0
 """A neighbour further away than this many flow steps shows another moment, not the same motion."""
-CUT_CORRELATION = 0.5
-CUT_OVERLAP = 0.6
-"""Two pictures a fraction of a second apart show different scenes if their gray values correlate less than this *and*
-their histograms overlap less than that: motion changes the first, a change of light the second, a cut mostly both."""
-MIN_CONTRAST = 4.0
-HISTOGRAM_BINS = 32
+CUT_LIKENESS = 0.5
+"""Pictures whose detail is less alike than this, even after the motion is undone, show different scenes. Pictures of
+the same scene lie near 1, pairs from different recordings below 0.5: ``bench/flow.py --real`` has the table."""
+MIN_DETAIL = 1.0
+"""Pictures with less detail than this, root mean square in gray levels, are not told apart."""
+COMPARE_PX = 56
+DETAIL_SPAN_PX = 9
 
 
 class FlowEstimator:
@@ -43,31 +44,34 @@ class FlowEstimator:
             ``flow_size_px`` square by 2: right and down, frame pixels per ``flow_step_s``; None across a hard cut.
         """
         from_HW, to_HW = pixels.gray(from_HWC), pixels.gray(to_HWC)
-        if is_cut(from_HW, to_HW):
-            return None
         flow_HWC = self._dense_flow(from_HW, to_HW)
+        if is_cut(from_HW, to_HW, flow_HWC):
+            return None
         return pixels.area_average(flow_HWC, self._spec.flow_size_px) * np.float32(self._spec.flow_step_s / gap_s)
 
 
-def is_cut(from_HW: npt.NDArray[np.uint8], to_HW: npt.NDArray[np.uint8]) -> bool:
-    """Tell whether two neighbouring gray pictures show different scenes.
+def is_cut(from_HW: npt.NDArray[np.uint8], to_HW: npt.NDArray[np.uint8], flow_HWC: npt.NDArray[np.float32]) -> bool:
+    """Tell whether two neighbouring pictures show different scenes: nothing of the one is found in the other.
 
-    Correlation is taken over 16 x 16 averaged cells. Pictures without contrast are never a cut: there is nothing to
-    tell scenes apart by. Cuts between scenes of like brightness are missed; motion is never taken for a cut.
+    The second picture is warped back by the flow, and the detail of both is correlated; light, and its change, are
+    left out of it. Motion that was measured is therefore never taken for a cut; a flow so wrong that it explains
+    nothing is, and should be. Two pictures of one camera in one room are no cut, however much happened in between.
+
+    Args:
+        from_HW: Gray picture.
+        to_HW: Gray picture of the same size.
+        flow_HWC: The flow from the first to the second that was measured, pixels: right, down.
+
+    Returns:
+        True across a cut; False also where neither picture has detail to tell scenes apart by.
     """
-    from_N = pixels.area_average(from_HW.astype(np.float32), 16).ravel()
-    to_N = pixels.area_average(to_HW.astype(np.float32), 16).ravel()
-    from_std, to_std = float(from_N.std()), float(to_N.std())
-    if from_std < MIN_CONTRAST or to_std < MIN_CONTRAST:
+    small_HWC = pixels.area_average(flow_HWC, COMPARE_PX) * np.float32(COMPARE_PX / from_HW.shape[0])
+    to_small_HW = pixels.resize(to_HW, COMPARE_PX, COMPARE_PX)
+    seen_HW = pixels.warp(to_small_HW, small_HWC)
+    from_small_HW = pixels.resize(from_HW, COMPARE_PX, COMPARE_PX).astype(np.float32)
+    from_N, to_N = (pixels.detail(picture_HW, DETAIL_SPAN_PX).ravel() for picture_HW in (from_small_HW, seen_HW))
+    from_energy, to_energy = (float(detail_N @ detail_N) / detail_N.size for detail_N in (from_N, to_N))
+    if max(from_energy, to_energy) < MIN_DETAIL**2:
         return False
-    correlation = float(np.mean((from_N - from_N.mean()) * (to_N - to_N.mean()))) / (from_std * to_std)
-    return correlation < CUT_CORRELATION and _overlap(from_HW, to_HW) < CUT_OVERLAP
-
-
-def _overlap(first_HW: npt.NDArray[np.uint8], second_HW: npt.NDArray[np.uint8]) -> float:
-    """Return the share of pixels that the gray histograms have in common, 0 to 1."""
-    bin_width = 256 // HISTOGRAM_BINS
-    first, second = (
-        np.bincount(picture_HW.ravel() // bin_width, minlength=HISTOGRAM_BINS) for picture_HW in (first_HW, second_HW)
-    )
-    return float(np.minimum(first, second).sum()) / first_HW.size
+    likeness = float(from_N @ to_N) / from_N.size / max(from_energy * to_energy, 1e-12) ** 0.5
+    return bool(likeness < CUT_LIKENESS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines import pixels
-from tests.helpers.video import texture
+from tests.helpers.video import panning_frames, texture
 
 
 def test_a_constant_picture_stays_constant_at_any_size() -> None:
@@ -78,6 +78,58 @@ def test_only_rgb_pictures_become_jpeg() -> None:
 def test_what_is_no_jpeg_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=f"decode_jpeg: {len(data)} bytes are not a readable JPEG"):
         pixels.decode_jpeg(data)
+
+
+def test_warping_back_undoes_a_shift() -> None:
+    picture_HW = pixels.gray(texture(32, 40))
+    flow_HWC = np.zeros((32, 40, 2), np.float32)
+    np.testing.assert_allclose(pixels.warp(picture_HW, flow_HWC), picture_HW)
+    flow_HWC[..., 0], flow_HWC[..., 1] = 3, -2
+    moved_HW = np.roll(picture_HW, (-2, 3), axis=(0, 1))  # right and up
+    np.testing.assert_allclose(pixels.warp(moved_HW, flow_HWC)[2:, :-3], picture_HW[2:, :-3])
+    flow_HWC[...] = (0.5, 0)
+    between_HW = (picture_HW[:, :-1].astype(float) + picture_HW[:, 1:]) / 2
+    np.testing.assert_allclose(pixels.warp(picture_HW, flow_HWC)[:, :-1], between_HW, atol=0.6)
+
+
+def test_detail_is_what_the_surroundings_do_not_have() -> None:
+    flat_HW = np.full((20, 20), 70, np.float32)
+    np.testing.assert_allclose(pixels.detail(flat_HW, 9), 0, atol=1e-4)
+    flat_HW[10, 10] += 81
+    detail_HW = pixels.detail(flat_HW, 9)
+    assert detail_HW[10, 10] == pytest.approx(80)
+    assert detail_HW[6, 6] == pytest.approx(-1)
+    assert detail_HW[5, 5] == pytest.approx(0, abs=1e-4)
+
+
+def test_light_is_matched() -> None:
+    picture_HW = pixels.gray(texture(48, 48))
+    darker_HW = (picture_HW * 0.4 + 10).astype(np.uint8)
+    matched_HW = pixels.match_light(darker_HW, picture_HW)
+    assert np.abs(matched_HW.astype(int) - picture_HW).mean() < 2
+    slightly_HW = (picture_HW * 0.95).astype(np.uint8)
+    assert pixels.match_light(slightly_HW, picture_HW) is slightly_HW
+
+
+def test_light_is_not_matched_without_contrast() -> None:
+    picture_HW, flat_HW = pixels.gray(texture(48, 48)), np.full((48, 48), 9, np.uint8)
+    assert pixels.match_light(picture_HW, flat_HW) is picture_HW
+    assert pixels.match_light(flat_HW, picture_HW) is flat_HW
+
+
+def test_flow_does_not_mind_a_change_of_light() -> None:
+    first_HW, second_HW = (pixels.gray(frame) for frame in panning_frames(2, 4, -3))
+    flow_HWC = pixels.DenseFlow()(first_HW, second_HW // 2)
+    off_HW = np.linalg.norm(flow_HWC - np.array([4, -3]), axis=2)
+    assert off_HW[8:-8, 8:-8].mean() < 0.1
+
+
+@pytest.mark.parametrize("size_px", [16, 17, 40, 224])
+def test_flow_at_any_size(size_px: int) -> None:
+    noise_HW = np.random.default_rng(0).integers(0, 256, (size_px, size_px)).astype(np.uint8)
+    flow_HWC = pixels.DenseFlow()(noise_HW, noise_HW)
+    assert flow_HWC.shape == (size_px, size_px, 2)
+    np.testing.assert_allclose(flow_HWC, 0, atol=0.01)
 
 
 def test_one_thread() -> None:
