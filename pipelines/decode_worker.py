@@ -39,11 +39,12 @@ F_SETSIG = 10
 """Linux: which signal a descriptor in asynchronous mode sends; Python 3.11 has no name for it."""
 NO_MEMORY_CODE = -4
 """By which OpenCV says that memory is out."""
-# Four pictures of 32 x 32, VP8: what runs through the whole path once, so that nothing is left to be loaded later.
+# Four pictures of 32 x 32 that move, VP8: they run through the whole path once, so that nothing is left to be loaded.
 SMALLEST_VIDEO = base64.b85decode(
-    "L`z9V001BWR!}%FAOIi$82|tP0RR911ONa400000F#rGn0000000000@B#px0V*H>AOHYI2!(}+g@lL#0tDzE;6H#MQ*bE20RHU5"
-    "`{smRMcKr5^zOHo051Rl00961000000MP;f1rV$N7y!rta)7M>NA3X$C!!o-!$AJ<vYG8iJBA8xAby8lrDrE=!0O5X6aWAK0ssI2"
-    "000005dr`O5Uc<g02o*=^Z;1$k=&pF5&!@I0{{R300000(E$Jj5Uc<g02o*=^Z-{8$N&"
+    "L`z9V001BWR!}%FAOIi$82|tP0RR911ONa400000WdHyG0000000000Py_&-0V*H>AOHwQ2!(}+g@lMK0s^qhd~V{_sEb+0fMK=n"
+    "vtmL1%OcW%`wm_MQ*8gTryYmA{qb3AvJDB_kL>SHC#O?uI>9i*2kKU$>|bT$KlJ9w<yTAo=rm<LC`qlgz#aeq009610000005Jjp"
+    "ArW8z7!2y86}uz5kpjV_0HdAuD#^D`Y#<mJ00002000000000H0stWqU;r2ZDnKvv09*~-f`H|`jSCb2AOHXW0{{R3000005dr`)"
+    "5nuoq05B*o^a8bO(K-O%ke70(f<=q06B{I$"
 )
 
 
