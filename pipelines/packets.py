@@ -57,6 +57,17 @@ class Packets:
         same = np.flatnonzero((self.pts == ticks) & (self.size_bytes == size_bytes))
         return int(same[0]) if len(same) == 1 else guess
 
+    def healed_from(self, index: int) -> int:
+        """Return the first packet whose frame, if it is a keyframe, and what follows it, is free of damage to a packet.
+
+        That is the next packet; but the keyframe before it, if the packet is presented before that keyframe: nothing
+        presented after the keyframe refers to such a picture.
+        """
+        keys = np.flatnonzero(self.is_key[: index + 1])
+        if len(keys) == 0 or NO_TIME in {int(self.pts[index]), int(self.pts[keys[-1]])}:
+            return index + 1
+        return int(keys[-1]) if self.pts[index] < self.pts[keys[-1]] else index + 1
+
 
 class PacketLog:
     """Collects packets while the demuxer runs, in little memory."""

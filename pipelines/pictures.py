@@ -27,7 +27,8 @@ class Picture:
 
     Attributes:
         time_s: Presentation time of this frame, seconds; not always that of the frame asked for.
-        is_exact: Whether it is the frame asked for; otherwise it is the nearest that could be decoded.
+        is_exact: Whether it is the frame asked for, whole; otherwise it is the nearest that could be decoded, or the
+            decoder had to make up parts of it.
         rgb_HWC: Pixels.
     """
 
@@ -59,8 +60,6 @@ class PictureReader:
             self.video.close()
             raise
         self.table = self._layout.table
-        gaps_s = np.diff(self.table.times_s)
-        self._half_gap_s = float(np.median(gaps_s)) / 2 if len(gaps_s) > 0 else self.table.duration_s
         self._in_order = enumerate(self.video.frames(0, len(self.video.packets) - 1, None))
         self._in_order_at: tuple[int, Decoded] | None = None
 
@@ -135,18 +134,20 @@ class PictureReader:
             if self._in_order_at is not None:
                 number, decoded = self._in_order_at
                 time_s = float(self.table.times_s[min(number, len(self.table) - 1)])
-                self._keep_at(found, wish, decoded, size_px, time_s)
+                self._keep_at(found, wish, decoded, size_px, time_s, is_same=number == wish)
         return found
 
     def _keep(self, found: dict[int, Picture], wish: int, decoded: Decoded, size_px: int) -> None:
-        ticks = (decoded.ticks or 0) - int(self._layout.ticks[0])
-        self._keep_at(found, wish, decoded, size_px, ticks * self.video.tick_s)
+        ticks = self._layout.ticks
+        time_s = ((decoded.ticks or 0) - int(ticks[0])) * self.video.tick_s
+        self._keep_at(found, wish, decoded, size_px, time_s, is_same=decoded.ticks == int(ticks[wish]))
 
-    def _keep_at(self, found: dict[int, Picture], wish: int, decoded: Decoded, size_px: int, time_s: float) -> None:
+    def _keep_at(
+        self, found: dict[int, Picture], wish: int, decoded: Decoded, size_px: int, time_s: float, *, is_same: bool
+    ) -> None:
         rgb_HWC = self.video.picture(decoded, size_px)
         if rgb_HWC is not None:
-            is_exact = abs(time_s - float(self.table.times_s[wish])) <= self._half_gap_s
-            found[wish] = Picture(time_s, is_exact, rgb_HWC)
+            found[wish] = Picture(time_s, is_same and not decoded.is_damaged, rgb_HWC)
 
 
 def in_order(found: dict[int, Picture]) -> dict[int, Picture]:

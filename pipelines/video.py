@@ -5,7 +5,12 @@ The demuxer runs once over the video stream and notes every packet. Packets of s
 is an index into a list; large files are sought, and the packet found is checked against the table.
 
 Colours: swscale turns every pixel format into 8-bit RGB with the matrix and range the stream declares (BT.601 if it
-declares none); high dynamic range is cut to 8 bits without tone mapping.
+declares none), without alpha; ``tone`` then brings PQ and HLG into the range of a screen. Interlaced pictures keep both
+fields: they are converted at full size, since swscale would scale each field by itself and leave a comb.
+
+Damage: a frame is damaged if the decoder says so, if it logged an error or failed at the frame's packet, or if the
+container marks that packet; and so is every frame after it that may refer to it, up to the next keyframe. Decoders of
+VP8, VP9 and mostly of HEVC do not notice wrong bytes.
 """
 
 from __future__ import annotations
@@ -29,9 +34,11 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from fal_model.errors import FailureKind, VideoError
 from pipelines import pixels
+from pipelines.clock import without_restarts
 from pipelines.limits import DecodeLimits
 from pipelines.packets import NO_TIME, PacketLog, Packets
 from pipelines.sniff import DECODERS, DEMUXERS, NamelessFile, looks_like_container, read_head
+from pipelines.tone import to_standard_range
 
 HELD_BYTES = 64 * 2**20
 """Compressed video kept in memory between the two passes; more is read again from the file."""
@@ -50,10 +57,12 @@ class Decoded:
     Attributes:
         ticks: Presentation time in stream ticks, None if the container has none.
         frame: Full-size pixels in the decoder's own format.
+        is_damaged: Whether parts of it are made up by the decoder, or may be.
     """
 
     ticks: int | None
     frame: VideoFrame
+    is_damaged: bool
 
 
 class VideoSource:
@@ -87,12 +96,16 @@ class VideoSource:
             self._choose_stream()
             self.container = self._container.format.name
             self.codec = self._context.name
-            self.packets = self._index()
+            self._read = self._index()
+            self.packets = without_restarts(self._read, self.tick_s)
+            for index, packet in enumerate(self._held):
+                self._set_time(packet, index)
         except BaseException:
             self._container.close()
             raise
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._full_size = VideoReformatter(), VideoReformatter()
         self._turn: tuple[int, bool] | None = None
+        self._shown_px: tuple[int, int] | None = None
         self._position: int | None = None
 
     def close(self) -> None:
@@ -124,7 +137,8 @@ class VideoSource:
     @property
     def size_px(self) -> tuple[int, int]:
         """Return height and width of the upright picture, pixels."""
-        height_px, width_px = self._context.height, self._context.width
+        # A damaged packet may make the decoder forget its size; the first picture's stays.
+        height_px, width_px = self._shown_px or (self._context.height, self._context.width)
         return (width_px, height_px) if self.rotation_deg % 180 else (height_px, width_px)
 
     def frames(self, start: int, last: int, wanted: Collection[int] | None) -> Iterator[Decoded]:
@@ -136,35 +150,40 @@ class VideoSource:
             wanted: Presentation times, ticks; other frames are left out where nothing refers to them. None: all.
 
         Yields:
-            Frames in presentation order. Damaged packets give none.
+            Frames in presentation order. Packets that are damaged too much give none.
 
         Raises:
             VideoError: the decoder ran out of memory, or reading failed.
         """
         self._context.flush_buffers()
+        damage: list[int] = []
         for index, packet in self._packets_from(start):
             if index > last:
                 break
             is_wanted = wanted is None or packet.pts is None or packet.pts in wanted
             self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-            for frame in self._decode(packet):
-                yield Decoded(frame.pts, frame)
-        for frame in self._decode(None):
-            yield Decoded(frame.pts, frame)
+            yield from self._decode(packet, index, damage)
+        yield from self._decode(None, last, damage)
 
     def picture(self, decoded: Decoded, size_px: int) -> npt.NDArray[np.uint8] | None:
         """Turn a frame upright and stretch it to a square of RGB pixels; None if its format cannot be converted."""
+        frame, transfer = decoded.frame, int(decoded.frame.color_trc)
+        reformatter, size = (self._full_size, None) if frame.interlaced_frame else (self._reformatter, size_px)
         try:
-            scaled = self._reformatter.reformat(
-                decoded.frame, size_px, size_px, "rgb24", interpolation=_SCALING, dst_color_range="JPEG", threads=1
+            scaled = reformatter.reformat(
+                frame, size, size, "rgb24", interpolation=_SCALING, dst_color_range="JPEG", threads=1
             )
         except av.FFmpegError as error:
             self._note(error)
             return None
         if self._turn is None:
-            self._turn = _turn_of(decoded.frame)
+            self._turn = _turn_of(frame)
+            self._shown_px = frame.height, frame.width
+        rgb_HWC = np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+        if size is None:
+            rgb_HWC = pixels.resize(rgb_HWC, size_px, size_px)
         turns, mirrored = self._turn
-        return pixels.orient(np.asarray(scaled.to_ndarray(), dtype=np.uint8), turns, mirrored=mirrored)
+        return pixels.orient(to_standard_range(rgb_HWC, transfer), turns, mirrored=mirrored)
 
     def _open(self) -> InputContainer:
         self._source.seek(0)
@@ -274,31 +293,60 @@ class VideoSource:
         if at is None or at > index or self.packets.size_bytes[at:index].sum() > SKIP_READ_BYTES:
             at = self._seek(index)
         for packet in self._demux():
-            at = self._position = self.packets.find(packet.pts, packet.size, at) + 1
+            at = self._position = self._read.find(packet.pts, packet.size, at) + 1
             if at > index:
+                self._set_time(packet, at - 1)
                 yield at - 1, packet
         self._position = None
 
-    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        """Decode one packet, or drain the decoder; damage gives no frames."""
+    def _set_time(self, packet: Packet[VideoStream], index: int) -> None:
+        """Give a packet the time that the table has for it, where the container's clock starts over on the way."""
+        if self.packets is not self._read and 0 <= index < len(self.packets) and packet.pts is not None:
+            packet.pts = int(self.packets.pts[index])
+            packet.dts = None
+
+    def _decode(self, packet: Packet[VideoStream] | None, index: int, damage: list[int]) -> Iterator[Decoded]:
+        """Decode one packet, or drain the decoder; note the index in ``damage`` if anything was wrong with it."""
+        num_logged = _num_logged_errors()
+        frames: list[VideoFrame] = []
         try:
-            return self._context.decode(packet)
+            frames = self._context.decode(packet)
         except MemoryError as error:
             raise _over_limit("decoding needs more memory than allowed") from error
         except av.FFmpegError as error:
             if packet is not None:
                 self._note(error)
-            return []
+                damage.append(index)
+        if _num_logged_errors() > num_logged or (packet is not None and packet.is_corrupt):
+            damage.append(index)
+        for frame in frames:
+            yield Decoded(frame.pts, frame, frame.is_corrupt or self._is_damaged(frame.pts, index, damage))
+
+    def _is_damaged(self, ticks: int | None, index: int, damage: list[int]) -> bool:
+        """Tell whether a frame comes from a damaged packet, or from one after it that may refer to it."""
+        if not damage:
+            return False
+        if ticks is not None:  # the decoder may be ahead of the frame that it gives out
+            places = np.flatnonzero(self.packets.pts == ticks)
+            index = int(places[0]) if len(places) > 0 else index
+        if index + 1 < len(self.packets) and self.packets.pts[index + 1] == NO_TIME:
+            index += 1  # the second field of a frame has no time of its own
+        healed = [self.packets.healed_from(place) for place in damage if place <= index]
+        if not healed:
+            return False
+        low = max(healed)
+        keys = np.flatnonzero(self.packets.is_key[low : index + 1]) + low
+        return not (len(keys) > 0 and (ticks is None or bool((self.packets.pts[keys] <= ticks).any())))
 
     def _seek(self, index: int) -> int:
         """Move the demuxer to a packet, or before it; return where in decoding order it then stands."""
-        table = self.packets
+        table = self._read
         time = int(table.pts[index] if table.dts[index] == NO_TIME else table.dts[index])
         if index > 0 and time != NO_TIME:
             try:
                 self._container.seek(time, stream=self._stream)
                 packet = next(self._demux(), None)
-                at = -1 if packet is None else self.packets.find(packet.pts, packet.size, -1)
+                at = -1 if packet is None else table.find(packet.pts, packet.size, -1)
                 if 0 <= at <= index:
                     self._container.seek(time, stream=self._stream)
                     return at
@@ -312,6 +360,11 @@ class VideoSource:
     def _note(self, error: Exception) -> None:
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(_text_of(error))
+
+
+def _num_logged_errors() -> int:
+    """Count the errors FFmpeg has logged in this process: how a decoder says that it made up a part of a picture."""
+    return av.logging.get_last_error()[0]
 
 
 def _over_limit(text: str) -> VideoError:
