@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.sampling import FrameTable
+from pipelines.frame_table import FrameTable, Ints
 
 NO_TIME = -(2**63)
 """Stands for a missing time stamp in integer arrays."""
@@ -22,8 +21,6 @@ stores two packets per frame, of which only the first has one)."""
 
 MAX_UNSTATED_S = 1.0
 """A frame whose packet does not say how long it stays is taken to be on screen no longer than this."""
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +53,6 @@ class Packets:
             return guess
         same = np.flatnonzero((self.pts == ticks) & (self.size_bytes == size_bytes))
         return int(same[0]) if len(same) == 1 else guess
-
-    def healed_from(self, index: int) -> int:
-        """Return the first packet whose frame, if it is a keyframe, and what follows it, is free of damage to a packet.
-
-        That is the next packet; but the keyframe before it, if the packet is presented before that keyframe: nothing
-        presented after the keyframe refers to such a picture.
-        """
-        keys = np.flatnonzero(self.is_key[: index + 1])
-        if len(keys) == 0 or NO_TIME in {int(self.pts[index]), int(self.pts[keys[-1]])}:
-            return index + 1
-        return int(keys[-1]) if self.pts[index] < self.pts[keys[-1]] else index + 1
 
 
 class PacketLog:
@@ -111,29 +97,16 @@ class Layout:
 
     Attributes:
         table: What sampling needs to know.
-        packet_index: Position of each presented frame in decoding order.
-        start_index: Where decoding must start to see the frame, in decoding order.
         ticks: Presentation time of each frame in stream ticks; empty when frames can only be told by their order.
     """
 
     table: FrameTable
-    packet_index: Ints
-    start_index: Ints
     ticks: Ints
 
     @property
     def is_timed(self) -> bool:
         """Tell whether frames carry presentation times; otherwise they must be read in order from the start."""
         return len(self.ticks) > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Packets to decode in one go: ``[start, last]`` in decoding order, and the frames wanted from them."""
-
-    start: int
-    last: int
-    frames: tuple[int, ...]
 
 
 def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_order_times: bool) -> Layout:
@@ -161,9 +134,7 @@ def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_o
         ticks = packets.pts[unique]
         times_s = (ticks.astype(np.float64) - float(ticks[0])) * tick_s  # as floats: ticks may be near ±2**63
         return Layout(
-            table=_table(packets, unique, times_s, unique - start_index + 1.0, tick_s, fps),
-            packet_index=unique,
-            start_index=start_index,
+            table=_table(packets, unique, times_s, start_index, tick_s, fps),
             ticks=ticks,
         )
     if has_times and len(unique) == len(shown):
@@ -172,9 +143,7 @@ def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_o
     else:
         times_s = np.arange(len(shown)) / fps
     return Layout(
-        table=_table(packets, shown, times_s, np.ones(len(shown)), tick_s, fps),
-        packet_index=shown,
-        start_index=np.zeros(len(shown), np.int64),
+        table=_table(packets, shown, times_s, np.zeros(len(shown), np.int64), tick_s, fps),
         ticks=np.zeros(0, np.int64),
     )
 
@@ -203,7 +172,7 @@ def _table(
     packets: Packets,
     frames: Ints,
     times_s: npt.NDArray[np.float64],
-    cost_frames: npt.NDArray[np.float64],
+    start_index: Ints,
     tick_s: float,
     fps: float,
 ) -> FrameTable:
@@ -216,28 +185,8 @@ def _table(
         times_s=times_s,
         sizes_bytes=packets.size_bytes[frames].astype(np.float64),
         is_key=packets.is_key[frames],
-        cost_frames=cost_frames,
+        packet_index=frames,
+        start_index=start_index,
         until_s=np.minimum(np.append(times_s[1:], duration_s), times_s + np.maximum(stated_s, MAX_UNSTATED_S)),
         duration_s=duration_s,
     )
-
-
-def plan_runs(layout: Layout, frames: Sequence[int]) -> list[Run]:
-    """Group wanted frames so that no packet is decoded twice and none without need.
-
-    Args:
-        layout: The frames of the video, with times.
-        frames: Indices into its table.
-
-    Returns:
-        Runs in decoding order that share no packet. A frame joins the run before it unless its keyframe lies
-        beyond that run's end.
-    """
-    runs: list[Run] = []
-    for frame in sorted(frames, key=lambda f: int(layout.packet_index[f])):
-        run = Run(int(layout.start_index[frame]), int(layout.packet_index[frame]), (frame,))
-        while runs and run.start <= runs[-1].last:
-            before = runs.pop()
-            run = Run(min(before.start, run.start), run.last, before.frames + run.frames)
-        runs.append(run)
-    return runs

@@ -35,6 +35,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from fal_model.errors import FailureKind, VideoError
 from pipelines import pixels
 from pipelines.clock import without_restarts
+from pipelines.damage import DamageLog, DamageMap
 from pipelines.limits import DecodeLimits
 from pipelines.packets import NO_TIME, PacketLog, Packets
 from pipelines.sniff import DECODERS, DEMUXERS, NamelessFile, looks_like_container, read_head
@@ -104,6 +105,7 @@ class VideoSource:
             self._container.close()
             raise
         self._reformatter, self._full_size = VideoReformatter(), VideoReformatter()
+        self._damage = DamageMap(self.packets)
         self._turn: tuple[int, bool] | None = None
         self._shown_px: tuple[int, int] | None = None
         self._position: int | None = None
@@ -156,7 +158,7 @@ class VideoSource:
             VideoError: the decoder ran out of memory, or reading failed.
         """
         self._context.flush_buffers()
-        damage: list[int] = []
+        damage = DamageLog(self._damage)
         for index, packet in self._packets_from(start):
             if index > last:
                 break
@@ -305,8 +307,8 @@ class VideoSource:
             packet.pts = int(self.packets.pts[index])
             packet.dts = None
 
-    def _decode(self, packet: Packet[VideoStream] | None, index: int, damage: list[int]) -> Iterator[Decoded]:
-        """Decode one packet, or drain the decoder; note the index in ``damage`` if anything was wrong with it."""
+    def _decode(self, packet: Packet[VideoStream] | None, index: int, damage: DamageLog) -> Iterator[Decoded]:
+        """Decode one packet, or drain the decoder; note in ``damage`` if anything was wrong with it."""
         num_logged = _num_logged_errors()
         frames: list[VideoFrame] = []
         try:
@@ -316,27 +318,11 @@ class VideoSource:
         except av.FFmpegError as error:
             if packet is not None:
                 self._note(error)
-                damage.append(index)
+                damage.note(index)
         if _num_logged_errors() > num_logged or (packet is not None and packet.is_corrupt):
-            damage.append(index)
+            damage.note(index)
         for frame in frames:
-            yield Decoded(frame.pts, frame, frame.is_corrupt or self._is_damaged(frame.pts, index, damage))
-
-    def _is_damaged(self, ticks: int | None, index: int, damage: list[int]) -> bool:
-        """Tell whether a frame comes from a damaged packet, or from one after it that may refer to it."""
-        if not damage:
-            return False
-        if ticks is not None:  # the decoder may be ahead of the frame that it gives out
-            places = np.flatnonzero(self.packets.pts == ticks)
-            index = int(places[0]) if len(places) > 0 else index
-        if index + 1 < len(self.packets) and self.packets.pts[index + 1] == NO_TIME:
-            index += 1  # the second field of a frame has no time of its own
-        healed = [self.packets.healed_from(place) for place in damage if place <= index]
-        if not healed:
-            return False
-        low = max(healed)
-        keys = np.flatnonzero(self.packets.is_key[low : index + 1]) + low
-        return not (len(keys) > 0 and (ticks is None or bool((self.packets.pts[keys] <= ticks).any())))
+            yield Decoded(frame.pts, frame, frame.is_corrupt or damage.spoils(frame.pts, index))
 
     def _seek(self, index: int) -> int:
         """Move the demuxer to a packet, or before it; return where in decoding order it then stands."""
