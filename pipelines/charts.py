@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 HISTOGRAM_PX = (540, 210)
 RELIABILITY_PX = (400, 320)
+SHARES = ((0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1, "1"))
 MARGIN_LEFT_PX, MARGIN_BOTTOM_PX, MARGIN_TOP_PX, MARGIN_RIGHT_PX = 42, 38, 10, 12
 
 
@@ -93,8 +94,41 @@ def reliability(points: Sequence[tuple[float, float, int]]) -> Markup:
     return _svg("reliability", width, height, Markup("").join([axes, diagonal, path, *dots]), "Reliability diagram")
 
 
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], caption: str, unit: str) -> Markup:
+    """Draw how measured values change over a count that rises from 0.
+
+    Args:
+        lines: Points ``(count, value)`` of each named line, values ≥ 0; at most four lines have a colour of their own.
+        caption: What is counted, along the horizontal axis.
+        unit: What is measured, up the vertical axis, which begins at 0.
+
+    Returns:
+        An ``<svg>``; each line says its name and its last value.
+    """
+    width, height = HISTOGRAM_PX
+    right = max((count for points in lines.values() for count, _ in points), default=0) or 1.0
+    top = _nice_ceiling(math.ceil(max((value for points in lines.values() for _, value in points), default=0)))
+    frame = _Frame(width, height, right, top)
+    drawn = []
+    for number, (name, points) in enumerate(lines.items()):
+        path = " ".join(f"{frame.x(count):.1f},{frame.y(value):.1f}" for count, value in points)
+        drawn.append(
+            Markup(
+                '<g><title>{}</title><polyline class="line line-{n}" points="{}"/>'
+                '<text class="tick line-{n}" x="{:.1f}" y="{:.1f}">{}</text></g>'
+            ).format(
+                *(name, path, frame.x(0) + 8, MARGIN_TOP_PX + 12 + 14 * number),
+                f"{name}: {points[-1][1]:,.4g}" if points else f"{name}: none",
+                n=number + 1,
+            )
+        )
+    marks = [(share * right, f"{share * right:,.6g}") for share in (0, 0.25, 0.5, 0.75, 1)]
+    axes = frame.axes([(v, f"{v:,.6g}") for v in (0, top / 2, top)], caption, unit, marks)
+    return _svg("curves", width, height, Markup("").join([axes, *drawn]), f"{unit} over {caption}")
+
+
 class _Frame:
-    """Where values lie on the picture: the horizontal axis runs from 0 to 1, the vertical one from 0 to ``top``."""
+    """Where values lie on the picture: the axes run from 0 to ``right`` and from 0 to ``top``."""
 
     def __init__(self, width: float, height: float, right: float, top: float) -> None:
         self.width, self.height, self.right, self.top = width, height, right, top
@@ -105,8 +139,14 @@ class _Frame:
     def y(self, value: float) -> float:
         return self.height - MARGIN_BOTTOM_PX - value / self.top * (self.height - MARGIN_BOTTOM_PX - MARGIN_TOP_PX)
 
-    def axes(self, ticks: Sequence[tuple[float, str]], caption: str, unit: str) -> Markup:
-        """Draw a line and a number at each tick, numbers from 0 to 1 below, and what both axes mean."""
+    def axes(
+        self,
+        ticks: Sequence[tuple[float, str]],
+        caption: str,
+        unit: str,
+        marks: Sequence[tuple[float, str]] = SHARES,
+    ) -> Markup:
+        """Draw a line and a number at each tick, a number at each mark below, and what both axes mean."""
         parts = [
             Markup(
                 '<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -115,8 +155,8 @@ class _Frame:
             for value, text in ticks
         ]
         parts += [
-            Markup('<text class="tick mid" x="{:.1f}" y="{:.1f}">{}</text>').format(self.x(v), self.y(0) + 16, f"{v:g}")
-            for v in (0, 0.25, 0.5, 0.75, 1)
+            Markup('<text class="tick mid" x="{:.1f}" y="{:.1f}">{}</text>').format(self.x(v), self.y(0) + 16, text)
+            for v, text in marks
         ]
         middle_y = (self.y(0) + self.y(self.top)) / 2
         parts.append(

@@ -66,3 +66,32 @@ def test_reliability_puts_a_perfect_bin_on_the_diagonal() -> None:
 
 def test_reliability_of_nothing_is_an_empty_frame() -> None:
     assert shapes(charts.reliability([]), "circle", "dot") == []
+
+
+def points(svg: str, number: int) -> list[tuple[float, float]]:
+    (line,) = shapes(svg, "polyline", f"line line-{number}")
+    pairs = (point.split(",") for point in line["points"].split())
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def test_curves_rise_from_the_left_corner_below_to_the_right_one_above() -> None:
+    svg = charts.curves({"parent": [(0, 0), (500, 100), (1000, 200)], "child": [(1000, 50)]}, "videos", "MB")
+    left, middle, right = points(svg, 1)
+    (child,) = points(svg, 2)
+    width_px, height_px = charts.HISTOGRAM_PX
+    assert left == (charts.MARGIN_LEFT_PX, height_px - charts.MARGIN_BOTTOM_PX)
+    assert right == (width_px - charts.MARGIN_RIGHT_PX, charts.MARGIN_TOP_PX)
+    assert middle == pytest.approx(((left[0] + right[0]) / 2, (left[1] + right[1]) / 2), abs=0.1)
+    assert child[1] == pytest.approx(left[1] + (right[1] - left[1]) / 4, abs=0.1)
+    text = [element.text for element in ET.fromstring(svg).iter("text")]  # noqa: S314 - our own SVG
+    assert {"0", "250", "500", "750", "1,000", "parent: 200", "child: 50", "videos", "MB"} <= set(text)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1e9))), max_size=4))
+def test_curves_stay_inside_the_picture(lines: list[list[tuple[float, float]]]) -> None:
+    svg = charts.curves({str(number): line for number, line in enumerate(lines)}, "videos", "MB")
+    for number, line in enumerate(lines):
+        drawn = points(svg, number + 1)
+        assert len(drawn) == len(line)
+        assert all(0 <= x <= charts.HISTOGRAM_PX[0] and 0 <= y <= charts.HISTOGRAM_PX[1] for x, y in drawn)
