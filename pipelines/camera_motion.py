@@ -117,12 +117,15 @@ def _places(height: int, width: int, most: int) -> Doubles:
 def _triples(height: int, width: int) -> tuple[npt.NDArray[np.int64], Doubles]:
     """Choose triples of sampled places, always the same ones, and invert what turns a motion into their flow."""
     places_N3 = _places(height, width, TRIAL_PLACES)
-    rng = np.random.default_rng(0)
-    chosen: list[npt.NDArray[np.int64]] = []
+    chosen: list[list[int]] = []
+    number = 1
     while len(chosen) < NUM_TRIALS:
-        triple = rng.choice(len(places_N3), 3, replace=False)
+        triple: list[int] = []
+        for _ in range(3):
+            number = number * 16_807 % (2**31 - 1)  # the "minimal standard" generator: the same anywhere
+            triple.append(number % len(places_N3))
         if abs(float(np.linalg.det(places_N3[triple]))) >= MIN_TRIANGLE:
             chosen.append(triple)
-    triples_K3 = np.stack(chosen).astype(np.int64)
+    triples_K3 = np.array(chosen, np.int64)
     inverse_K33: Doubles = np.linalg.inv(places_N3[triples_K3]).astype(np.float64)
     return triples_K3, inverse_K33

@@ -53,6 +53,7 @@ def places(spec: ClipSpec) -> list[Place]:
         ("frames_THWC", np.uint8, (num_frames, size_px, size_px, 3)),
         ("flow_q_THWC", np.int8, (num_frames, grid_px, grid_px, 2)),
         ("flow_valid_T", np.bool_, (num_frames,)),
+        ("camera_T23", np.float32, (num_frames, 2, 3)),
     )
     found: list[Place] = []
     at = 0

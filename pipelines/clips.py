@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fal_model.flow_codec import encode_flow
 from fal_model.spec import ClipSpec
 from pipelines import pixels, sampling
+from pipelines.camera_motion import estimate_camera
 from pipelines.limits import DecodeLimits
 from pipelines.optical_flow import MAX_GAP_STEPS, FlowEstimator
 from pipelines.pictures import Picture, PictureReader
@@ -58,6 +59,8 @@ class Clip:
         frames_THWC: RGB, ``T x size_px x size_px x 3``.
         flow_q_THWC: Bytes of ``fal_model.flow_codec``, ``T x flow_size_px x flow_size_px x 2``: right, down.
         flow_valid_T: Where flow could be measured; elsewhere it is 0.
+        camera_T23: Motion of the camera, from the flow, as :func:`pipelines.camera_motion.estimate_camera` says;
+            the flow itself still contains it. 0 where there is no flow.
         covered_s: Seconds of the window that were looked at: the strata in which a frame was decoded, or at whose
             centre one was on screen.
         num_substituted: Frames that had to be replaced by a neighbour because theirs is damaged.
@@ -70,6 +73,7 @@ class Clip:
     frames_THWC: npt.NDArray[np.uint8]
     flow_q_THWC: npt.NDArray[np.int8]
     flow_valid_T: npt.NDArray[np.bool_]
+    camera_T23: npt.NDArray[np.float32]
     covered_s: float
     num_substituted: int
 
@@ -167,6 +171,7 @@ def _assemble(
     edges_s = np.linspace(window[0], window[1], spec.num_frames + 1)
     flow_q_THWC = np.zeros((spec.num_frames, spec.flow_size_px, spec.flow_size_px, 2), np.int8)
     flow_valid_T = np.zeros(spec.num_frames, np.bool_)
+    camera_T23 = np.zeros((spec.num_frames, 2, 3), np.float32)
     covered_s, num_substituted = 0.0, 0
     for t, (frame, neighbour, picture) in enumerate(zip(frames, neighbours, shown, strict=True)):
         is_exact = frame in pictures and picture.is_exact
@@ -179,6 +184,7 @@ def _assemble(
             flow_HWC = flow(picture.rgb_HWC, other.rgb_HWC, other.time_s - picture.time_s)
             if flow_HWC is not None:
                 flow_q_THWC[t], flow_valid_T[t] = encode_flow(flow_HWC), True
+                camera_T23[t] = estimate_camera(flow_HWC)
     return Clip(
         index=index,
         start_s=window[0],
@@ -187,6 +193,7 @@ def _assemble(
         frames_THWC=np.stack([picture.rgb_HWC for picture in shown]),
         flow_q_THWC=flow_q_THWC,
         flow_valid_T=flow_valid_T,
+        camera_T23=camera_T23,
         covered_s=covered_s,
         num_substituted=num_substituted,
     )

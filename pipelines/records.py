@@ -9,7 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 VERSION_KEY: Final = b"fal_schema_version"
 
 SEGMENT = pa.struct([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
@@ -108,11 +108,12 @@ SHARD = pa.schema(
         ("frames_jpeg", pa.list_(pa.binary())),
         ("flow_q", pa.binary()),
         ("flow_valid", pa.list_(pa.bool_())),
+        ("camera", pa.list_(pa.float32())),
         ("labels", pa.list_(pa.string())),
         ("frame_labels", pa.list_(pa.list_(pa.string()))),
     ]
 )
-"""One row per training clip: JPEG frames, quantised flow, times, truth.
+"""One row per training clip: JPEG frames, quantised flow, motion of the camera, times, truth.
 
 ``labels`` holds the ids true somewhere in the clip; ``frame_labels`` the ids true at each frame, null where the
 manifest does not say of every label when it holds. File metadata carries the clip specification, the taxonomy and the

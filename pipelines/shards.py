@@ -52,6 +52,7 @@ def shard_row(video: Mapping[str, Any], clip: Clip, jpeg_quality: int) -> Row:
         "frames_jpeg": [pixels.encode_jpeg(frame, jpeg_quality) for frame in clip.frames_THWC],
         "flow_q": clip.flow_q_THWC.tobytes(),
         "flow_valid": clip.flow_valid_T.tolist(),
+        "camera": clip.camera_T23.ravel().tolist(),
         "labels": seen,
         "frame_labels": None if untimed else frame_labels,
     }

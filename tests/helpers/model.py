@@ -63,6 +63,7 @@ def random_clip(seed: int, index: int = 0, spec: ClipSpec = SPEC) -> Clip:
         frames_THWC=dice.integers(0, 256, (num, size, size, 3), np.uint8),
         flow_q_THWC=dice.integers(-20, 20, (num, grid, grid, 2), np.int8),
         flow_valid_T=dice.integers(0, 2, num).astype(np.bool_),
+        camera_T23=np.linspace(-3, 3, num * 6, dtype=np.float32).reshape(num, 2, 3),
         covered_s=spec.window_s,
         num_substituted=0,
     )

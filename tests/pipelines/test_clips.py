@@ -52,6 +52,8 @@ def test_a_video_becomes_clips_with_the_frames_at_their_times(tmp_path: Path) ->
         assert clip.flow_q_THWC.shape == (4, 16, 16, 2)
         assert clip.flow_q_THWC.dtype == np.int8
         assert clip.flow_valid_T.shape == (4,)
+        assert clip.camera_T23.shape == (4, 2, 3)
+        assert clip.camera_T23.dtype == np.float32
         assert clip.covered_s == pytest.approx(clip.end_s - clip.start_s)
         assert clip.num_substituted == 0
         assert [read_number(frame) for frame in clip.frames_THWC] == [round(10 * t) for t in clip.frame_times_s]
@@ -74,6 +76,8 @@ def test_flow_is_the_motion_in_known_units(tmp_path: Path, sampling: Sampling) -
         assert clip.flow_valid_T.all()
         flow_T2 = np.median(decode_flow(clip.flow_q_THWC), axis=(1, 2))
         assert flow_T2 == pytest.approx(np.array([[2, -1]] * 4), abs=0.3)
+        assert clip.camera_T23[..., 2] == pytest.approx(np.array([[2, -1]] * 4), abs=0.3)
+        assert clip.camera_T23[..., :2] == pytest.approx(0, abs=0.3)
 
 
 def test_flow_can_be_left_out_and_the_frames_stay(tmp_path: Path) -> None:
@@ -86,6 +90,7 @@ def test_flow_can_be_left_out_and_the_frames_stay(tmp_path: Path) -> None:
         assert with_flow.flow_valid_T.any()
         assert not without.flow_valid_T.any()
         assert not without.flow_q_THWC.any()
+        assert not without.camera_T23.any()
 
 
 @pytest.mark.parametrize(("rotation_deg", "turns"), [(0, 0), (90, 1), (180, 2), (270, 3)])
@@ -109,6 +114,7 @@ def test_frames_at_uneven_times(tmp_path: Path) -> None:
     assert clip.covered_s == pytest.approx(clip.end_s)  # frame 3 is on screen until 1.2 s
     assert clip.num_substituted == 0
     assert clip.flow_valid_T.tolist() == [True, True, False, False]
+    assert not clip.camera_T23[2:].any()
 
 
 def test_a_frame_that_stays_on_screen_fills_the_windows_it_is_seen_in(tmp_path: Path) -> None:

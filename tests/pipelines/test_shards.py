@@ -59,6 +59,7 @@ def test_a_row_holds_its_clip() -> None:
     frames, flow_q = shards.decode_row(row, SPEC)
     np.testing.assert_array_equal(flow_q, clip.flow_q_THWC)
     np.testing.assert_array_equal(row["flow_valid"], clip.flow_valid_T)
+    np.testing.assert_array_equal(np.reshape(row["camera"], (-1, 2, 3)), clip.camera_T23)
     assert [pixels.encode_jpeg(f, 100) for f in clip.frames_THWC] == row["frames_jpeg"]
     assert frames.shape == clip.frames_THWC.shape
 
@@ -139,8 +140,8 @@ def test_other_files_are_refused_and_all_are_named(tmp_path: Path) -> None:
     problems = problems_of(tmp_path)
     assert problems[0].startswith("shards: 'F/bad.parquet' cannot be read: ")
     assert problems[1:] == [
-        "shards: 'F/old.parquet' is not a shard of schema version 1",
-        "shards: 'F/other.parquet' is not a shard of schema version 1",
+        "shards: 'F/old.parquet' is not a shard of schema version 2",
+        "shards: 'F/other.parquet' is not a shard of schema version 2",
     ]
 
 
