@@ -87,6 +87,7 @@ def merge_part(output: str, part_index: int, num_batches: int, labeller: Labelle
         parts.table_uri(output, "failures", part_index), pa.Table.from_pylist(failure_rows, schema=FAILURES)
     )
     _write_thumbnails(output, part_index, metas)
+    substituted = Counter({v: sum(c.num_substituted for c, _ in clips[v]) for v in videos})
     counts = parts.PartCounts(
         seen=len(rows),
         labelled=len(label_rows),
@@ -95,6 +96,8 @@ def merge_part(output: str, part_index: int, num_batches: int, labeller: Labelle
         failures_by_kind=dict(sorted(Counter(f["kind"] for f in failure_rows).items())),
         prepare_busy_s=round(sum(m.busy_s for m in metas), 3),
         predict_busy_s=round(predict_busy_s, 3),
+        substituted=substituted.total(),
+        videos_substituted=sum(n > 0 for n in substituted.values()),
     )
     parts.mark_finished(output, part_index, counts)
     storage.remove_folder(storage.join(output, "_fal", "batches", parts.part_name(part_index)))

@@ -42,7 +42,11 @@ class RunKey:
 
 @dataclass(frozen=True, slots=True)
 class PartCounts:
-    """What a finished part holds, and how long its stages were busy."""
+    """What a finished part holds, and how long its stages were busy.
+
+    ``substituted`` counts the frames of labelled videos for which another, or a mended one, had to stand in;
+    ``videos_substituted`` the videos that have such frames.
+    """
 
     seen: int
     labelled: int
@@ -51,6 +55,8 @@ class PartCounts:
     failures_by_kind: dict[str, int]
     prepare_busy_s: float
     predict_busy_s: float
+    substituted: int = 0
+    videos_substituted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,6 +202,8 @@ def summarise(counts: Sequence[parts.PartCounts], key: parts.RunKey, max_failed_
         "failed": failed,
         "failures_by_kind": dict(sorted(kinds.items())),
         "clips": sum(c.clips for c in counts),
+        "substituted_frames": sum(c.substituted for c in counts),
+        "videos_with_substituted_frames": sum(c.videos_substituted for c in counts),
         "is_over_failed_share": failed > max_failed_share * seen,
         "parts": len(counts),
         "stages": stages,
@@ -234,9 +236,11 @@ def lines_of(summary: dict[str, Any], output: str, report_uri: str) -> list[str]
     """Say what a labelling run did, for people."""
     kinds = ", ".join(f"{k} {n}" for k, n in summary["failures_by_kind"].items()) or "none"
     rates = ", ".join(f"{n} {s['videos_per_busy_s']} videos per busy second" for n, s in summary["stages"].items())
+    damaged = summary["substituted_frames"]
     return [
         f"seen {summary['seen']} = labelled {summary['labelled']} + failed {summary['failed']}",
         f"failures: {kinds}",
+        f"damaged frames, replaced or mended: {damaged}, in {summary['videos_with_substituted_frames']} videos",
         f"stages: {rates}; slowest: {summary['bottleneck']}",
         f"output: {output}",
         f"report: {report_uri}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,19 @@ def test_every_video_is_in_exactly_one_table_in_the_order_of_the_manifest(tmp_pa
         prepare_busy_s=0.375,
         predict_busy_s=0.75,
     )
+
+
+def test_frames_that_were_substituted_are_counted_for_labelled_videos(tmp_path: Path, write: Write) -> None:
+    output = begin(str(tmp_path), "a", "b", "x")
+    damaged = [
+        (name, replace(clip, num_substituted=count))
+        for (name, clip), count in zip(
+            [*clips_of("a", 0, 1), *clips_of("b", 0, 1), *clips_of("x", 0)], (1, 3, 0, 0, 2), strict=True
+        )
+    ]
+    counts = merged(output, write, [Made(clips=damaged, videos=["a", "b"], failures=["x"])])
+    assert (counts.substituted, counts.videos_substituted) == (4, 1)
+    assert read(output, "predictions")["num_substituted"].to_pylist() == [1, 3, 0, 0]
 
 
 def test_rows_say_what_the_batches_said(tmp_path: Path, write: Write, predictor: ClipPredictor) -> None:

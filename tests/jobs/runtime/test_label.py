@@ -66,7 +66,7 @@ def test_the_lines_for_people_fit_one_screen_and_name_the_failures() -> None:
     lines = lines_of(summarise([counts()], KEY, 1.0), "/out", "/out/report.html")
     assert lines[0] == "seen 4 = labelled 3 + failed 1"
     assert lines[1] == "failures: corrupt 1"
-    assert lines[2] == "damaged frames that were replaced or mended: 5, in 2 videos"
+    assert lines[2] == "damaged frames, replaced or mended: 5, in 2 videos"
     assert "slowest: prepare" in lines[3]
     assert lines[-1] == "report: /out/report.html"
     nothing = counts(labelled=4, failed=0, failures_by_kind={}, prepare_busy_s=0.0, predict_busy_s=0.0)
