@@ -26,7 +26,6 @@ MADE: tuple[tuple[str, str, str, tuple[int, int], int], ...] = (
     ("mov", "mpeg4", "yuv420p", (48, 64), 10),
     ("mov", "prores_ks", "yuv422p10le", (32, 32), 10),
     ("mov", "qtrle", "rgb24", (32, 32), 10),
-    ("mov", "svq1", "yuv410p", (32, 32), 10),
     ("mkv", "libx264", "yuv420p", (48, 64), 10),
     ("mkv", "ffv1", "yuv420p", (32, 32), 10),
     ("mkv", "mjpeg", "yuvj420p", (32, 32), 10),
@@ -36,9 +35,9 @@ MADE: tuple[tuple[str, str, str, tuple[int, int], int], ...] = (
     ("avi", "mpeg4", "yuv420p", (48, 64), 10),
     ("avi", "mjpeg", "yuvj420p", (32, 32), 10),
     ("avi", "msvideo1", "rgb555le", (32, 32), 10),
-    ("avi", "cinepak", "rgb24", (32, 32), 10),
     ("avi", "huffyuv", "rgb24", (32, 32), 10),
-    ("avi", "h261", "yuv420p", (144, 176), 10),
+    ("avi", "ffvhuff", "yuv420p", (32, 32), 10),
+    ("mov", "png", "rgba", (32, 32), 10),
     ("avi", "rawvideo", "yuv420p", (16, 16), 10),
     ("ts", "libx264", "yuv420p", (48, 64), 10),
     ("ts", "mpeg2video", "yuv420p", (48, 64), 25),
@@ -56,12 +55,10 @@ MADE: tuple[tuple[str, str, str, tuple[int, int], int], ...] = (
     ("gif", "gif", "rgb8", (32, 32), 10),
     ("asf", "wmv2", "yuv420p", (48, 64), 10),
     ("wmv", "msmpeg4", "yuv420p", (48, 64), 10),
-    ("rm", "rv10", "yuv420p", (96, 128), 10),
     ("rm", "rv20", "yuv420p", (96, 128), 10),
     ("mxf", "mpeg2video", "yuv420p", (48, 64), 25),
     ("swf", "flv", "yuv420p", (48, 64), 10),
     ("ivf", "libvpx", "yuv420p", (48, 64), 10),
-    ("nut", "mpeg4", "yuv420p", (48, 64), 10),
 )
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "fflags": "+bitexact"}
 

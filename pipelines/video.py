@@ -16,6 +16,7 @@ VP8, VP9 and mostly of HEVC do not notice wrong bytes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -46,6 +47,8 @@ HELD_BYTES = 64 * 2**20
 SKIP_READ_BYTES = 2 * 2**20
 """Reading on over this much is no dearer than a seek."""
 IO_BUFFER_BYTES = 128 * 2**10
+MARGIN_PX = 512
+"""Rows and columns that a decoder may need beside the picture."""
 MAX_ERRORS = 20
 # Exact rounding: the same bytes on every processor.
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
@@ -79,6 +82,7 @@ class VideoSource:
         codec: Name of the decoder.
         is_encrypted: Whether some packets are, which then are not to be shown.
         errors: What went wrong on the way, the first few.
+        num_decoded: Frames that came out of the decoder so far, wanted or not.
 
     Raises:
         VideoError: not a video, not allowed, or over a limit.
@@ -92,6 +96,7 @@ class VideoSource:
         self._held: list[Packet[VideoStream]] = []
         self.is_encrypted = b"encv" in self._head
         self.errors: list[str] = []
+        self.num_decoded = 0
         self._container = self._open()
         try:
             self._choose_stream()
@@ -187,13 +192,15 @@ class VideoSource:
         turns, mirrored = self._turn
         return pixels.orient(to_standard_range(rgb_HWC, transfer), turns, mirrored=mirrored)
 
-    def _open(self) -> InputContainer:
+    def _open(self, *, is_strict: bool = True) -> InputContainer:
+        """Open the container; if not strictly, then for a look at what is stated, and no picture is made."""
+        most = {"max_pixels": str(self._limits.max_pixels_per_frame)}
         self._source.seek(0)
         try:
             return av.open(
                 self._source,
                 "r",
-                options={"max_pixels": str(self._limits.max_pixels_per_frame), "threads": "1"},
+                options={"threads": "1", **(most if is_strict else {"skip_frame": "all"})},
                 container_options={
                     "format_whitelist": DEMUXERS,
                     "codec_whitelist": DECODERS,
@@ -240,14 +247,25 @@ class VideoSource:
             name = context.name if context else "unknown to this build of FFmpeg"
             raise VideoError(FailureKind.UNSUPPORTED_CODEC, f"no allowed decoder for the stream ({name})", "probe")
         allowed = self._limits.max_pixels_per_frame
-        if context.width * context.height > allowed:
-            raise _over_limit(f"{context.width} x {context.height} pixels, at most {allowed} are allowed")
+        width_px, height_px = (context.width, context.height) if context.width else self._kept_back_size(stream.index)
+        if width_px * height_px > allowed:
+            raise _over_limit(f"{width_px} x {height_px} pixels, at most {allowed} are allowed")
         for other in self._container.streams:
             if other.index != stream.index:
                 other.discard = av.stream.Discard.all
         context.thread_count = 1
-        context.options = {"max_pixels": str(allowed)}
+        # Stops pictures that grow on the way; decoders compare with what they put into memory, margins included.
+        context.options = {"max_pixels": str(allowed + MARGIN_PX * (width_px + height_px + MARGIN_PX))}
         self._stream, self._context = stream, context
+
+    def _kept_back_size(self, index: int) -> tuple[int, int]:
+        """Return the width and height of a stream that FFmpeg did not tell, as it does if they are over the limit."""
+        position, size_px = self._source.tell(), (0, 0)
+        with suppress(VideoError, IndexError), self._open(is_strict=False) as container:
+            stream = container.streams[index]
+            size_px = (stream.width, stream.height) if isinstance(stream, VideoStream) else size_px
+        self._source.seek(position)
+        return size_px
 
     def _demux(self) -> Iterator[Packet[VideoStream]]:
         """Yield the packets of the video stream, reading on after damaged places."""
@@ -321,6 +339,7 @@ class VideoSource:
                 damage.note(index)
         if _num_logged_errors() > num_logged or (packet is not None and packet.is_corrupt):
             damage.note(index)
+        self.num_decoded += len(frames)
         for frame in frames:
             yield Decoded(frame.pts, frame, frame.is_corrupt or damage.spoils(frame.pts, index))
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import socket
 from pathlib import Path
 
 import av
@@ -128,25 +127,6 @@ def test_a_read_error_is_not_taken_for_the_end_of_the_file(tmp_path: Path) -> No
     assert len(data) > 8192
     with pytest.raises(VideoError, match=r"storage_error: reading failed: .*Input/output error"):
         VideoSource(_Broken(data), LIMITS)
-
-
-def test_references_reach_neither_files_nor_the_network(tmp_path: Path) -> None:
-    other = numbered_video(tmp_path / "other.ts", 10)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        port = listener.getsockname()[1]
-        targets = (str(other), f"file:{other}", f"http://127.0.0.1:{port}/a.ts", f"tcp://127.0.0.1:{port}")
-        for target in targets:
-            for text in (
-                f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
-                f"ffconcat version 1.0\nfile '{target}'\n",
-                f"<MPD><Period><BaseURL>{target}</BaseURL></Period></MPD>",
-            ):
-                assert open_error(text.encode()).kind is FailureKind.UNSUPPORTED_FORMAT
-        session = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video {port} RTP/AVP 96\n"
-        assert open_error(session.encode()).kind is FailureKind.UNSUPPORTED_FORMAT
-        with pytest.raises(BlockingIOError):
-            listener.accept()
 
 
 def test_ffmpeg_is_refused_every_other_file() -> None:
