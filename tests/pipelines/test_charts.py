@@ -79,8 +79,8 @@ def test_curves_rise_from_the_left_corner_below_to_the_right_one_above() -> None
     left, middle, right = points(svg, 1)
     (child,) = points(svg, 2)
     width_px, height_px = charts.HISTOGRAM_PX
-    assert left == (charts.MARGIN_LEFT_PX, height_px - charts.MARGIN_BOTTOM_PX)
-    assert right == (width_px - charts.MARGIN_RIGHT_PX, charts.MARGIN_TOP_PX)
+    assert left == pytest.approx((charts.MARGIN_LEFT_PX, height_px - charts.MARGIN_BOTTOM_PX))
+    assert right == pytest.approx((width_px - charts.MARGIN_RIGHT_PX, charts.MARGIN_TOP_PX))
     assert middle == pytest.approx(((left[0] + right[0]) / 2, (left[1] + right[1]) / 2), abs=0.1)
     assert child[1] == pytest.approx(left[1] + (right[1] - left[1]) / 4, abs=0.1)
     text = [element.text for element in ET.fromstring(svg).iter("text")]  # noqa: S314 - our own SVG

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import io
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -22,17 +20,14 @@ from fal_model.spec import ClipSpec
 from pipelines import isolation
 from pipelines.clip_ring import RingReader, places
 from pipelines.clips import Clip, VideoInfo, prepare_clips
-from pipelines.isolation import IsolatedPreparer, _Child, _Clock, _environment, open_read_only, why_unconfined
+from pipelines.isolation import IsolatedPreparer, _Child, _Clock, open_read_only, why_unconfined
 from pipelines.limits import DecodeLimits
 from pipelines.video_writer import write_video
-from tests.helpers import faulty_worker
-from tests.helpers.faulty_worker import fault_file
-from tests.helpers.video import numbered_video, read_number
+from tests.helpers.children import SPEC, count_descriptors, is_alive, pid_of, works
+from tests.helpers.video import numbered_video
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = ClipSpec(num_frames=4, size_px=64, flow_size_px=16, flow_step_s=0.1, window_s=2.0)
 LIMITS = DecodeLimits()
-HASTY = DecodeLimits(wall_time_s=3, total_wall_time_s=3, wall_time_per_video_s=0, max_duration_s=1e7)
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +42,6 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def preparer() -> Iterator[IsolatedPreparer]:
     with IsolatedPreparer(SPEC, LIMITS) as made:
         yield made
-
-
-def works(preparer: IsolatedPreparer, videos: Path) -> bool:
-    with (videos / "short.mp4").open("rb") as file:
-        _, clips = preparer.prepare(file)
-        (clip,) = clips
-    return [read_number(frame) for frame in clip.frames_THWC] == [round(10 * t) for t in clip.frame_times_s]
 
 
 def outcome(preparer: IsolatedPreparer | None, path: Path, spec: ClipSpec = SPEC) -> tuple[VideoInfo, list[Any]] | str:
@@ -74,32 +62,9 @@ def facts_of(clip: Clip, spec: ClipSpec) -> list[Any]:
     ]
 
 
-def pid_of(preparer: IsolatedPreparer) -> int:
-    assert preparer.child_pid is not None
-    return preparer.child_pid
-
-
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "WORKER_MODULE", faulty_worker.MODULE)
-
-
-def count_descriptors() -> int:
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 @pytest.fixture
 def num_descriptors() -> int:
     return count_descriptors()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_child_gives_exactly_what_this_process_would(preparer: IsolatedPreparer, videos: Path) -> None:
@@ -135,70 +100,24 @@ def test_odd_and_broken_recordings_come_out_the_same(real_videos: Path) -> None:
 
 def test_one_child_serves_many_videos(preparer: IsolatedPreparer, videos: Path) -> None:
     assert preparer.child_pid is None
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     pid = pid_of(preparer)
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     assert pid_of(preparer) == pid
 
 
 def test_a_bad_video_is_told_by_the_child_which_lives_on(
     preparer: IsolatedPreparer, videos: Path, tmp_path: Path
 ) -> None:
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     pid = pid_of(preparer)
     (tmp_path / "text").write_text("hello")
     with (tmp_path / "text").open("rb") as file, pytest.raises(VideoError) as caught:
         preparer.prepare(file)
     assert (caught.value.kind, caught.value.stage) == (FailureKind.NOT_A_VIDEO, "open")
     assert type(caught.value) is VideoError
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     assert pid_of(preparer) == pid
-
-
-@pytest.mark.usefixtures("faulty")
-@pytest.mark.parametrize(
-    ("fault", "limits", "says"),
-    [
-        ("segfault", LIMITS, "decoder_crash: the decoding process died of SIGSEGV"),
-        ("abort", LIMITS, "decoder_crash: the decoding process died of SIGABRT"),
-        ("silent_exit", LIMITS, "decoder_crash: the decoding process died of exit code 3"),
-        ("loop", HASTY, "timeout: decoding took longer than allowed and was ended"),
-        ("deaf_loop", HASTY, "timeout: decoding took longer than allowed and was ended"),
-        ("sleep", HASTY, "timeout: decoding took longer than allowed and was ended"),
-        ("clips_unread", HASTY, "timeout: decoding took longer than allowed and was ended"),
-        ("endless_clips", HASTY, "timeout: decoding took longer than allowed and was ended"),
-        ("endless_facts", HASTY, "decoder_crash: the decoding process sent a malformed clip"),
-        ("endless_noise", LIMITS, "decoder_crash: the decoding process sent a message of more than 65536 bytes"),
-        ("deep_json", LIMITS, "decoder_crash: the decoding process sent a message that is not JSON"),
-    ],
-)
-def test_a_fault_is_one_failure_and_the_next_video_works(
-    videos: Path, tmp_path: Path, num_descriptors: int, fault: str, limits: DecodeLimits, says: str
-) -> None:
-    path = fault_file(tmp_path / "fault", fault)
-    with IsolatedPreparer(SPEC, limits) as preparer:
-        assert works(preparer, videos)
-        pid = pid_of(preparer)
-        with path.open("rb") as file, pytest.raises(VideoError, match=f"^{says}$"):
-            list(preparer.prepare(file)[1])
-        assert preparer.child_pid is None
-        assert not is_alive(pid)  # not even as a zombie
-        assert count_descriptors() == num_descriptors
-        assert works(preparer, videos)
-
-
-@pytest.mark.usefixtures("faulty")
-@pytest.mark.parametrize("fault", ["bomb", "bomb_of_small_things", "bomb_in_opencv"])
-def test_a_memory_bomb_is_over_the_limit_and_the_child_lives_on(videos: Path, tmp_path: Path, fault: str) -> None:
-    path = fault_file(tmp_path / "bomb", fault)
-    with IsolatedPreparer(SPEC, DecodeLimits(memory_bytes=2**30)) as preparer:
-        assert works(preparer, videos)
-        pid = pid_of(preparer)
-        says = "^limit_exceeded: decoding needs more than 1073741824 bytes of memory$"
-        with path.open("rb") as file, pytest.raises(VideoError, match=says):
-            list(preparer.prepare(file)[1])
-        assert works(preparer, videos)
-        assert pid_of(preparer) == pid
 
 
 def test_killing_the_child_under_a_video_is_one_failure(
@@ -212,46 +131,14 @@ def test_killing_the_child_under_a_video_is_one_failure(
             list(clips)
     assert preparer.child_pid is None
     assert count_descriptors() == num_descriptors
-    assert works(preparer, videos)
-
-
-def test_a_hanging_child_dies_with_its_parent(tmp_path: Path) -> None:
-    fault_file(tmp_path / "fault", "deaf_loop")
-    numbered_video(tmp_path / "good.mp4", 10)
-    code = (
-        "import sys; from fal_model.spec import ClipSpec; from pipelines import isolation, limits\n"
-        "isolation.WORKER_MODULE = 'tests.helpers.faulty_worker'\n"
-        "preparer = isolation.IsolatedPreparer(ClipSpec(), limits.DecodeLimits())\n"
-        "list(preparer.prepare(open('good.mp4', 'rb'))[1]); print(preparer.child_pid, flush=True)\n"
-        "preparer.prepare(open('fault', 'rb'))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path, env=environment
-    ) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        child = os.pidfd_open(pid)
-        try:
-            begun_s = cpu_time_s(pid)
-            while cpu_time_s(pid) < begun_s + 0.2:  # it computes in the loop
-                os.sched_yield()
-            parent.kill()
-            assert select.select([child], [], [], 30)[0]
-        finally:
-            os.close(child)
-
-
-def cpu_time_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    assert works(preparer, videos / "short.mp4")
 
 
 def test_a_child_that_died_between_videos_is_replaced(preparer: IsolatedPreparer, videos: Path) -> None:
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     os.kill(pid_of(preparer), signal.SIGKILL)
     os.waitid(os.P_PID, pid_of(preparer), os.WEXITED | os.WNOWAIT)
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
 
 
 def test_the_time_of_a_whole_video_is_limited(videos: Path) -> None:
@@ -300,14 +187,14 @@ def test_leaving_a_video_early_is_allowed(preparer: IsolatedPreparer, videos: Pa
     with (videos / "long.mp4").open("rb") as file:
         _, clips = preparer.prepare(file)
         next(clips)
-        assert works(preparer, videos)
+        assert works(preparer, videos / "short.mp4")
         with pytest.raises(RuntimeError, match="clips were taken after another video was started, or after close"):
             next(clips)
 
 
 def test_closing_ends_the_child(videos: Path) -> None:
     preparer = IsolatedPreparer(SPEC, LIMITS)
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     pid = pid_of(preparer)
     preparer.close()
     preparer.close()
@@ -316,35 +203,14 @@ def test_closing_ends_the_child(videos: Path) -> None:
 
 def test_a_forgotten_preparer_takes_its_child_along(videos: Path) -> None:
     preparer = IsolatedPreparer(SPEC, LIMITS)
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     pid = pid_of(preparer)
     del preparer
     assert not is_alive(pid)
 
 
-@pytest.mark.usefixtures("faulty")
-def test_the_child_sees_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
-    monkeypatch.setenv("HOME", "/nowhere")
-    seen = outcome_of_fault(tmp_path, "environment")
-    assert "OMP_NUM_THREADS" in seen
-    assert set(seen) <= set(_environment()) | {"LC_CTYPE"}
-    assert not {"AWS_SECRET_ACCESS_KEY", "HOME"} & set(seen)
-
-
-def outcome_of_fault(folder: Path, fault: str) -> list[str]:
-    path = fault_file(folder / "fault", fault)
-    with (
-        IsolatedPreparer(SPEC, LIMITS) as preparer,
-        path.open("rb") as file,
-        pytest.raises(VideoError, match="corrupt") as caught,
-    ):
-        preparer.prepare(file)
-    return caught.value.message.split()
-
-
 def test_the_child_works_in_no_folder_of_ours(preparer: IsolatedPreparer, videos: Path) -> None:
-    assert works(preparer, videos)
+    assert works(preparer, videos / "short.mp4")
     if os.geteuid() == 0:  # it hides from everybody else
         assert Path(f"/proc/{pid_of(preparer)}/cwd").readlink() == Path("/")
 
@@ -364,7 +230,7 @@ def test_a_child_that_is_not_confined_says_so(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(isolation, "WORKER_MODULE", "free_worker")
     assert why_unconfined() == "no filter is known for 'pdp11'"
     with IsolatedPreparer(SPEC, LIMITS) as preparer:  # it decodes all the same
-        assert works(preparer, videos)
+        assert works(preparer, videos / "short.mp4")
 
 
 def test_a_child_that_cannot_start_is_no_videos_fault(monkeypatch: pytest.MonkeyPatch, videos: Path) -> None:

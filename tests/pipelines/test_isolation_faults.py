@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fal_model.errors import VideoError
+from pipelines import isolation
+from pipelines.isolation import IsolatedPreparer, _environment
+from pipelines.limits import DecodeLimits
+from tests.helpers import faulty_worker
+from tests.helpers.children import SPEC, count_descriptors, is_alive, pid_of, works
+from tests.helpers.faulty_worker import fault_file
+from tests.helpers.video import numbered_video
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMITS = DecodeLimits()
+HASTY = DecodeLimits(wall_time_s=3, total_wall_time_s=3, wall_time_per_video_s=0, max_duration_s=1e7)
+
+
+@pytest.fixture(scope="module")
+def good_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered_video(tmp_path_factory.mktemp("videos") / "short.mp4", 10)
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "WORKER_MODULE", faulty_worker.MODULE)
+
+
+@pytest.fixture
+def num_descriptors() -> int:
+    return count_descriptors()
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(
+    ("fault", "limits", "says"),
+    [
+        ("segfault", LIMITS, "decoder_crash: the decoding process died of SIGSEGV"),
+        ("abort", LIMITS, "decoder_crash: the decoding process died of SIGABRT"),
+        ("silent_exit", LIMITS, "decoder_crash: the decoding process died of exit code 3"),
+        ("loop", HASTY, "timeout: decoding took longer than allowed and was ended"),
+        ("deaf_loop", HASTY, "timeout: decoding took longer than allowed and was ended"),
+        ("sleep", HASTY, "timeout: decoding took longer than allowed and was ended"),
+        ("clips_unread", HASTY, "timeout: decoding took longer than allowed and was ended"),
+        ("endless_clips", HASTY, "timeout: decoding took longer than allowed and was ended"),
+        ("endless_facts", HASTY, "decoder_crash: the decoding process sent a malformed clip"),
+        ("endless_noise", LIMITS, "decoder_crash: the decoding process sent a message of more than 65536 bytes"),
+        ("deep_json", LIMITS, "decoder_crash: the decoding process sent a message that is not JSON"),
+    ],
+)
+def test_a_fault_is_one_failure_and_the_next_video_works(
+    good_video: Path, tmp_path: Path, num_descriptors: int, fault: str, limits: DecodeLimits, says: str
+) -> None:
+    path = fault_file(tmp_path / "fault", fault)
+    with IsolatedPreparer(SPEC, limits) as preparer:
+        assert works(preparer, good_video)
+        pid = pid_of(preparer)
+        with path.open("rb") as file, pytest.raises(VideoError, match=f"^{says}$"):
+            list(preparer.prepare(file)[1])
+        assert preparer.child_pid is None
+        assert not is_alive(pid)  # not even as a zombie
+        assert count_descriptors() == num_descriptors
+        assert works(preparer, good_video)
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize("fault", ["bomb", "bomb_of_small_things", "bomb_in_opencv"])
+def test_a_memory_bomb_is_over_the_limit_and_the_child_lives_on(good_video: Path, tmp_path: Path, fault: str) -> None:
+    path = fault_file(tmp_path / "bomb", fault)
+    with IsolatedPreparer(SPEC, DecodeLimits(memory_bytes=2**30)) as preparer:
+        assert works(preparer, good_video)
+        pid = pid_of(preparer)
+        says = "^limit_exceeded: decoding needs more than 1073741824 bytes of memory$"
+        with path.open("rb") as file, pytest.raises(VideoError, match=says):
+            list(preparer.prepare(file)[1])
+        assert works(preparer, good_video)
+        assert pid_of(preparer) == pid
+
+
+def test_a_hanging_child_dies_with_its_parent(tmp_path: Path) -> None:
+    fault_file(tmp_path / "fault", "deaf_loop")
+    numbered_video(tmp_path / "good.mp4", 10)
+    code = (
+        "import sys; from fal_model.spec import ClipSpec; from pipelines import isolation, limits\n"
+        "isolation.WORKER_MODULE = 'tests.helpers.faulty_worker'\n"
+        "preparer = isolation.IsolatedPreparer(ClipSpec(), limits.DecodeLimits())\n"
+        "list(preparer.prepare(open('good.mp4', 'rb'))[1]); print(preparer.child_pid, flush=True)\n"
+        "preparer.prepare(open('fault', 'rb'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        child = os.pidfd_open(pid)
+        try:
+            begun_s = cpu_time_s(pid)
+            while cpu_time_s(pid) < begun_s + 0.2:  # it computes in the loop
+                os.sched_yield()
+            parent.kill()
+            assert select.select([child], [], [], 30)[0]
+        finally:
+            os.close(child)
+
+
+def cpu_time_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_the_child_sees_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("HOME", "/nowhere")
+    seen = outcome_of_fault(tmp_path, "environment")
+    assert "OMP_NUM_THREADS" in seen
+    assert set(seen) <= set(_environment()) | {"LC_CTYPE"}
+    assert not {"AWS_SECRET_ACCESS_KEY", "HOME"} & set(seen)
+
+
+def outcome_of_fault(folder: Path, fault: str) -> list[str]:
+    path = fault_file(folder / "fault", fault)
+    with (
+        IsolatedPreparer(SPEC, LIMITS) as preparer,
+        path.open("rb") as file,
+        pytest.raises(VideoError, match="corrupt") as caught,
+    ):
+        preparer.prepare(file)
+    return caught.value.message.split()
