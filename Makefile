@@ -1,7 +1,7 @@
 # Every task of the project. `make` alone explains itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench serve fmt lint type lock clean
+.PHONY: help setup demo test check bench doctor serve fmt lint type lock clean
 
 PY := .venv/bin/python
 READY := .venv/.ready
@@ -52,6 +52,9 @@ check: $(READY) ## What CI runs: format, lint, types, layers, tests
 
 bench: $(READY) ## Measure; videos are taken from the folder named by FAL_REAL_VIDEOS
 	@for bench in $(BENCHES); do echo "== bench: $$bench"; $(PY) "$$bench" $(ARGS) || exit 1; done
+
+doctor: $(READY) ## Say what this machine has and lacks, when something does not work
+	@$(PY) -m pipelines.doctor $(ARGS)
 
 serve: $(READY) | $(MODEL) ## Serve MODEL (default: the demo's) over HTTP until stopped
 	@echo "== serve: $(MODEL)"

@@ -28,6 +28,7 @@ from pipelines import answers
 from pipelines.clip_ring import RingReader, are_numbers
 from pipelines.clips import Clip, VideoInfo
 from pipelines.decode_worker import REQUEST, TAKEN
+from pipelines.ffmpeg_builds import check_build
 from pipelines.limits import DecodeLimits
 
 WORKER_MODULE = "pipelines.decode_worker"
@@ -97,7 +98,7 @@ class IsolatedPreparer:
         Raises:
             VideoError: the video cannot be used; also while the clips are taken. ``decoder_crash``, ``timeout`` and
                 ``limit_exceeded`` are what became of the child.
-            RuntimeError: the child could not be started at all; no video is to blame for that.
+            RuntimeError: the child could not be started at all, or FFmpeg is too old; no video is to blame for that.
         """
         descriptor = open_read_only(source)
         try:
@@ -119,6 +120,7 @@ class IsolatedPreparer:
         if self._is_busy or (self._child is not None and self._child.process.poll() is not None):
             self.close()  # the clips of the video before were not all taken, or somebody killed the child
         if self._child is None:
+            check_build()
             self._child = _Child(self._spec, self._limits)
         return self._child
 

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = {"help", "setup", "demo", "test", "check", "bench", "serve", "fmt", "lint", "type", "lock", "clean"}
+TARGETS = {"help", "setup", "demo", "test", "check", "bench", "doctor", "serve", "fmt", "lint", "type", "lock", "clean"}
 
 
 def read(name: str) -> str:

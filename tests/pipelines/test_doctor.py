@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import doctor, ffmpeg_builds, isolation
+from pipelines.doctor import Fact, Status, describe, machine_facts, setting_facts, space_facts
+from pipelines.ffmpeg_builds import FFmpegBuild
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def named(facts: list[Fact], name: str) -> Fact:
+    (found,) = (f for f in facts if f.name == name)
+    return found
+
+
+def test_a_machine_that_runs_these_tests_is_well() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.doctor", "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    facts = {f["name"]: f for f in json.loads(done.stdout)["facts"]}
+    assert done.returncode == 0, done.stdout
+    assert {"Python", "memory", "FFmpeg", "decoders", "decoding", "sandbox", "ray", "S3 credentials"} <= set(facts)
+    assert facts["decoding"]["found"].startswith("4 frames, 1 clip")
+    assert not [f for f in facts.values() if f["status"] == "ok" and f["advice"]]
+
+
+def test_the_limits_of_a_container_are_told(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text(f"{2 * 2**30}\n")
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    facts = machine_facts(tmp_path)
+    assert named(facts, "processor").found.endswith("container 1.5")
+    memory = named(facts, "memory")
+    assert (memory.status, memory.advice) == (
+        Status.WARN,
+        "a child may use 6.0 GiB by default: set limits.memory_bytes lower",
+    )
+    assert memory.found.endswith("container 2.0 GiB")
+
+
+def test_no_container_is_no_limit(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert "container" not in "".join(f.found for f in machine_facts(tmp_path))
+
+
+def test_a_machine_without_shared_memory_is_told_what_to_do(tmp_path: Path) -> None:
+    shared = named(space_facts(tmp_path / "none"), "shared memory")
+    assert shared.status is Status.WARN
+    assert shared.advice.endswith("--shm-size=1g or more")
+
+
+def test_other_pythons_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    found = named(machine_facts(), "Python")
+    assert (found.status, found.advice) == (Status.FAIL, "Python 3.11 is needed: make setup")
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted", "status", "says"),
+    [
+        ("8.1.2", "", Status.OK, ""),
+        ("8.1.1", "", Status.FAIL, "install a newer PyAV"),
+        ("8.1.1", "1", Status.WARN, "FAL_ALLOW_OLD_FFMPEG=1 accepts that"),
+        ("N-1234-gabcdef", "", Status.WARN, "no release"),
+    ],
+)
+def test_an_old_ffmpeg_is_told(
+    monkeypatch: pytest.MonkeyPatch, version: str, accepted: str, status: Status, says: str
+) -> None:
+    monkeypatch.setattr(ffmpeg_builds, "build_in_use", lambda: FFmpegBuild(version, "18.0", {"libavcodec": "62.1"}))
+    monkeypatch.setenv("FAL_ALLOW_OLD_FFMPEG", accepted)
+    found = named(doctor.ffmpeg_facts(), "FFmpeg")
+    assert found.status is status
+    assert says in found.advice
+
+
+def test_a_build_that_lacks_something_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "DECODERS", "h264,no_such_decoder")
+    found = named(doctor.ffmpeg_facts(), "decoders")
+    assert (found.status, found.found) == (Status.WARN, "1 of 2 that may be used")
+    assert found.advice.startswith("without no_such_decoder: such videos are refused as unsupported_codec")
+
+
+def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "NEEDED_PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(doctor, "JOB_PACKAGES", ("no-other-package",))
+    assert [(f.name, f.status, f.found) for f in doctor.package_facts()] == [
+        ("no-such-package", Status.FAIL, "not installed"),
+        ("no-other-package", Status.WARN, "not installed"),
+    ]
+
+
+def test_a_library_that_cannot_be_imported_is_one_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pipelines.ffmpeg_builds", None)
+    monkeypatch.delattr("pipelines.ffmpeg_builds")
+    for slow in ("gpu_facts", "decoding_facts"):
+        monkeypatch.setattr(doctor, slow, list)
+    found = named(doctor.examine(), "installation")
+    assert (found.status, found.advice) == (Status.FAIL, "make setup")
+
+
+def test_a_machine_on_which_nothing_decodes_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "WORKER_MODULE", "pipelines.no_such_module")
+    (found,) = doctor.decoding_facts()
+    assert found.status is Status.FAIL
+    assert "could not start" in found.found
+
+
+def test_a_weak_sandbox_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "why_unconfined", lambda: "no filter for riscv64")
+    found = named(doctor.decoding_facts(), "sandbox")
+    assert (found.status, found.found) == (Status.WARN, "no filter for riscv64")
+
+
+def test_credentials_are_named_and_never_shown(tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text("[default]\naws_secret_access_key = s3cret\n")
+    facts = setting_facts({"AWS_SECRET_ACCESS_KEY": "s3cret", "FAL_REAL_VIDEOS": str(tmp_path / "none")}, tmp_path)
+    assert named(facts, "S3 credentials").found == "AWS_SECRET_ACCESS_KEY, ~/.aws/credentials"
+    assert "s3cret" not in describe(facts)
+    assert named(facts, "FAL_REAL_VIDEOS").status is Status.WARN
+    assert named(setting_facts({}, tmp_path / "none"), "FAL_REAL_VIDEOS").found == "not set"
+
+
+def test_a_person_reads_one_line_a_fact_and_what_to_do() -> None:
+    text = describe([Fact("disk", Status.OK, "9 GiB free"), Fact("FFmpeg", Status.FAIL, "4.4", "install a newer one")])
+    assert text.splitlines() == [
+        "ok    disk    9 GiB free",
+        "fail  FFmpeg  4.4",
+        "              → install a newer one",
+        "",
+        "1 broken, 0 to look at",
+    ]
+    assert describe([Fact("disk", Status.OK, "9 GiB free")]).endswith("everything is as it should be")
+
+
+def test_something_broken_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [Fact("FFmpeg", Status.FAIL, "4.4", "install a newer one")])
+    assert doctor.main([]) == 1
+    assert capsys.readouterr().out.endswith("1 broken, 0 to look at\n")
