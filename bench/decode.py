@@ -246,18 +246,22 @@ def made_sets(quick: bool) -> list[tuple[str, str, list[Made]]]:  # noqa: FBT001
     sets = [(f"Web-like: H.264 {h}p, 60 s", "web", [Made("h264", h, g, 60) for g in web_gops_s]) for h in heights_px]
     if quick:
         return sets
-    gops_s = (0.5, 2.0, 5.0, 10.0)
+    coarse = [(h, g) for h in (360, 720) for g in (0.5, 10.0)]
     return [
         *sets,
         ("Web-like: other codecs, 720p, 60 s", "web", [Made(c, 720, 5.0, 60) for c in ("hevc", "vp9", "av1")]),
         ("Web-like: H.264 360p, 600 s", "web", [Made("h264", 360, g, 600) for g in web_gops_s]),
+        ("Made: H.264, 60 s, a keyframe every 0.5 or 10 s", "made", [Made("h264", h, g, 60) for h, g in coarse]),
         (
-            "Made: H.264, 60 s, a keyframe every 0.5 or 10 s",
+            "Made: H.264, 10 s",
             "made",
-            [Made("h264", h, g, 60) for h in heights_px for g in (0.5, 10.0)],
+            [Made("h264", h, g, 10) for h, g in (*coarse, (360, 2.0), (720, 2.0), (1080, 2.0))],
         ),
-        ("Made: H.264, 10 s", "made", [Made("h264", h, g, 10) for h in heights_px for g in gops_s]),
-        ("Made: H.264, 2 s", "made", [Made("h264", h, g, 2) for h in heights_px for g in (0.5, 2.0)]),
+        (
+            "Made: H.264, 2 s",
+            "made",
+            [Made("h264", h, g, 2) for h, g in ((360, 0.5), (360, 2.0), (720, 2.0), (1080, 2.0))],
+        ),
         ("Ray Data: one web-like file", "ray", [Made("h264", 360, 2.0, 60)]),
     ]
 
@@ -265,8 +269,8 @@ def made_sets(quick: bool) -> list[tuple[str, str, list[Made]]]:  # noqa: FBT001
 def collect(chosen: argparse.Namespace, output: Path) -> list[tuple[FileSet, dict[str, Path]]]:
     """Find the real files and make the others."""
     real = Path(os.environ.get("FAL_REAL_VIDEOS", ROOT.parent / "shared" / "videos"))
-    sets = real_sets(real, chosen.all, chosen.quick)
-    planned = made_sets(chosen.quick)
+    sets = [(s, paths) for s, paths in real_sets(real, chosen.all, chosen.quick) if chosen.only in s.title]
+    planned = [part for part in made_sets(chosen.quick) if chosen.only in part[0]]
     made = make_all(output / "made", [m for _, _, group in planned for m in group], chosen.makers)
     for title, kind, group in planned:
         paths = {m.name: path for m in group if isinstance(path := made[m.name], Path)}
@@ -275,7 +279,7 @@ def collect(chosen: argparse.Namespace, output: Path) -> list[tuple[FileSet, dic
                 print(f"not made: {m.name}: {made[m.name]}")
         if paths:
             sets.append((FileSet(title, kind, list(paths)), paths))
-    return [(s, p) for s, p in sets if chosen.only in s.title]
+    return sets
 
 
 def main() -> None:

@@ -220,9 +220,7 @@ def ray() -> tuple[str, dict[str, Deliver]]:
 
     def deliver(paths: list[str]) -> list[Frames]:
         frames: dict[str, dict[int, Frames]] = {}
-        rows = data.read_videos(
-            paths, include_paths=True, resize=(SIZE_PX, SIZE_PX), decord_load_args={"num_threads": 1}
-        )
+        rows = data.read_videos(paths, include_paths=True, resize=(SIZE_PX, SIZE_PX))
         for row in rows.iter_rows():
             frames.setdefault(row["path"], {})[row["frame_index"]] = row["frame"]
         return [np.stack([frames[path][i] for i in centres(len(frames[path]))]) for path in paths]

@@ -191,7 +191,7 @@ def _cut_or_repeat(base: Path, path: Path, length_s: int) -> None:
         for turn in range(-(-length_s // BASE_S)):
             with av.open(str(base)) as source:
                 origin = source.streams.video[0]
-                stream = stream or output.add_stream_from_template(origin)
+                stream = stream or output.add_stream_from_template(origin, opaque=True)
                 shift = round(turn * BASE_S / (origin.time_base or 1))
                 for packet in source.demux(origin):
                     if packet.size == 0 or packet.pts is None or packet.dts is None or left == 0:
