@@ -1,8 +1,8 @@
 """Put every file of a folder of recordings through the one preprocessing path, and write down what became of each.
 
 Every file takes the real way of the jobs: the decoding child process, the default clip, the default limits. Writes
-`outcomes.md` and `outcomes.csv`, one row per file, into --output; prints the summary per folder.
-Run it as: python bench/outcomes.py --output bench
+one row per file as Markdown and, if asked, as CSV; prints the summary per folder.
+Run it as: python bench/outcomes.py --output bench/outcomes.md --csv out/outcomes.csv
 """
 
 from __future__ import annotations
@@ -121,13 +121,18 @@ def table(outcomes: Iterable[Outcome]) -> list[str]:
     return lines
 
 
-def write(outcomes: list[Outcome], output: Path) -> None:
-    """Write both files."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / "outcomes.csv").open("w", encoding="utf-8", newline="") as file:
+def write_csv(outcomes: list[Outcome], path: Path) -> None:
+    """Write one row per file for machines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.DictWriter(file, [field.name for field in fields(Outcome)], lineterminator="\n")
         rows.writeheader()
         rows.writerows(asdict(outcome) for outcome in outcomes)
+
+
+def write_markdown(outcomes: list[Outcome], path: Path) -> None:
+    """Write the summary and one row per file for people."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = [
         "# What became of every recording",
         "",
@@ -139,7 +144,7 @@ def write(outcomes: list[Outcome], output: Path) -> None:
         *table(outcomes),
         "",
     ]
-    (output / "outcomes.md").write_text("\n".join(text), encoding="utf-8")
+    path.write_text("\n".join(text), encoding="utf-8")
 
 
 def main() -> None:
@@ -147,7 +152,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     default = os.environ.get("FAL_REAL_VIDEOS") or str(ROOT.parent / "shared" / "videos")
     parser.add_argument("--input", default=default, help="folder of recordings (FAL_REAL_VIDEOS)")
-    parser.add_argument("--output", default="out/outcomes", help="folder of the two tables")
+    parser.add_argument("--output", type=Path, default=Path("out/outcomes.md"), help="Markdown file to write")
+    parser.add_argument("--csv", type=Path, help="CSV file to write as well")
     parser.add_argument("--quick", action="store_true", help="every tenth file only")
     arguments = parser.parse_args()
     root = Path(arguments.input).resolve()
@@ -160,7 +166,9 @@ def main() -> None:
             outcomes.append(try_file(preparer, root, path))
             if number % 20 == 0 or number == len(paths):
                 print(f"{number}/{len(paths)} files", file=sys.stderr, flush=True)
-    write(outcomes, Path(arguments.output))
+    write_markdown(outcomes, arguments.output)
+    if arguments.csv is not None:
+        write_csv(outcomes, arguments.csv)
     print("\n".join(summary(outcomes)))
 
 

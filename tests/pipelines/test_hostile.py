@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
@@ -14,8 +16,9 @@ import pytest
 from bench.hostile_seeds import seeds
 from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
-from pipelines import video
+from pipelines import decode_worker, sandbox, video
 from pipelines.clips import prepare_clips
+from pipelines.decode_worker import DescriptorFile
 from pipelines.limits import DecodeLimits
 from pipelines.listing import list_files
 from pipelines.prepare import BatchPreparer
@@ -252,3 +255,43 @@ def test_streams_that_turn_up_late_do_not_matter() -> None:
         source = VideoSource(io.BytesIO(files["flv-yuv420p.swf"] + files[name]), LIMITS)
         assert len(source.packets) >= 8
         source.close()
+
+
+def test_an_error_that_nobody_foresaw_is_one_failure_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AttributeError("no such side data")
+
+    data = numbered_video(tmp_path / "a.mp4", 3).read_bytes()
+    monkeypatch.setattr(av, "open", fail)
+    assert outcome(data) == ("internal_error", "AttributeError: no such side data")
+
+
+class _PictureLibraryError(Exception):
+    code = decode_worker.NO_MEMORY_CODE
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (ZeroDivisionError("by nought"), "internal_error", "ZeroDivisionError: by nought"),
+        (MemoryError(), "limit_exceeded", "decoding needs more than 6442450944 bytes of memory"),
+        (_PictureLibraryError("out"), "limit_exceeded", "decoding needs more than 6442450944 bytes of memory"),
+        (OSError(5, "Input/output error"), "storage_error", "reading failed: [Errno 5] Input/output error"),
+    ],
+)
+def test_the_worker_lets_no_error_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str, says: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(decode_worker, "prepare_clips", fail)
+    monkeypatch.setattr(sandbox, "limit_processor_time", lambda _: None)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"x")
+    ours, theirs = socket.socketpair()
+    with ours, theirs, DescriptorFile(os.open(path, os.O_RDONLY), 1) as raw:
+        server = decode_worker._Server(theirs, cast("Any", None), SPEC, LIMITS)
+        assert server._answer(raw) == {"type": "error", "kind": kind, "message": says, "stage": "decode"}
