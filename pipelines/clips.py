@@ -14,9 +14,14 @@ from fal_model.flow_codec import encode_flow
 from fal_model.spec import ClipSpec
 from pipelines import pixels, sampling
 from pipelines.camera_motion import estimate_camera
+from pipelines.frame_table import FrameTable
 from pipelines.limits import DecodeLimits
+from pipelines.novelty import Novelty, cut_frames
 from pipelines.optical_flow import MAX_GAP_STEPS, FlowEstimator
 from pipelines.pictures import Picture, PictureReader
+
+LOOK_SIZE_PX = 24
+"""Size at which candidate frames are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +130,7 @@ def _info(reader: PictureReader, spec: ClipSpec) -> VideoInfo:
         container=reader.video.container,
         mean_fps=len(reader.table) / duration_s,
         num_frames=len(reader.table),
-        num_clips=len(sampling.cut_windows(duration_s, spec.window_s)),
+        num_clips=len(sampling.cut_windows(duration_s, spec.window_s)),  # cuts move borders, not their number
     )
 
 
@@ -137,22 +142,32 @@ def _closing(reader: PictureReader, first: Clip, rest: Iterator[Clip]) -> Iterat
 
 def _clips(reader: PictureReader, spec: ClipSpec, *, with_flow: bool) -> Iterator[Clip]:
     pixels.use_one_thread()
-    novelty = sampling.novelty_of(reader.table)
-    flow = FlowEstimator(spec)
-    for index, window in enumerate(sampling.cut_windows(reader.table.duration_s, spec.window_s)):
-        frames = sampling.choose_frames(reader.table, novelty, window, spec.num_frames, spec.sampling)
-        neighbours: list[int | None] = [None] * len(frames)
+    table, cuts = reader.table, cut_frames(reader.table)
+    novelty, flow = Novelty(table), FlowEstimator(spec)
+    max_gap_s = MAX_GAP_STEPS * spec.flow_step_s
+    for index, window in enumerate(sampling.cut_windows(table.duration_s, spec.window_s, table.times_s[cuts].tolist())):
+        strata = sampling.plan_frames(table, novelty, window, spec.num_frames, spec.sampling)
+        candidates = sorted({frame for stratum in strata for frame in stratum})
+        nearest: list[int | None] = [None] * len(candidates)
         if with_flow:
-            neighbours = sampling.choose_neighbours(
-                reader.table, frames, window, spec.flow_step_s, MAX_GAP_STEPS * spec.flow_step_s
-            )
-        wanted = {*frames, *(n for n in neighbours if n is not None)}
+            nearest = sampling.choose_neighbours(table, candidates, window, spec.flow_step_s, max_gap_s, cuts)
+        neighbour_of = dict(zip(candidates, nearest, strict=True))
+        wanted = {*candidates, *(n for n in nearest if n is not None)}
         pictures = reader.pictures(sorted(wanted), spec.size_px)
+        frames = _settle(strata, pictures, table)
         if any(frame in pictures for frame in frames):
-            until_s = reader.table.until_s[frames]
+            neighbours = [neighbour_of[frame] for frame in frames]
+            until_s = table.until_s[frames]
             clip = _assemble(index, window, frames, neighbours, pictures, until_s=until_s, spec=spec, flow=flow)
             if clip.covered_s > 0:
                 yield clip
+
+
+def _settle(strata: sampling.Strata, pictures: dict[int, Picture], table: FrameTable) -> list[int]:
+    if all(len(candidates) == 1 for candidates in strata):
+        return [candidates[0] for candidates in strata]
+    looks = {frame: pixels.thumbnail(picture.rgb_HWC, LOOK_SIZE_PX) for frame, picture in pictures.items()}
+    return sampling.settle(strata, looks, table.times_s)
 
 
 def _assemble(

@@ -187,6 +187,13 @@ def _table(
         is_key=packets.is_key[frames],
         packet_index=frames,
         start_index=start_index,
+        skippable_before=_skippable_before(packets),
         until_s=np.minimum(np.append(times_s[1:], duration_s), times_s + np.maximum(stated_s, MAX_UNSTATED_S)),
         duration_s=duration_s,
     )
+
+
+def _skippable_before(packets: Packets) -> Ints:
+    """Count the packets presented before one that was decoded earlier, up to each packet."""
+    latest = np.maximum.accumulate(packets.pts) if len(packets) > 0 else packets.pts
+    return np.concatenate([[0], np.cumsum((packets.pts != NO_TIME) & (packets.pts < latest))])

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fal_model.errors import FailureKind, VideoError
+from pipelines.frame_table import Run
 from pipelines.limits import DecodeLimits
-from pipelines.packets import Layout, Run, lay_out, plan_runs
+from pipelines.packets import Layout, lay_out
 from pipelines.video import Decoded, VideoSource
 
 
@@ -85,7 +86,7 @@ class PictureReader:
         if not self._layout.is_timed:
             return self._read_in_order(wanted, size_px)
         found: dict[int, Picture] = {}
-        for run in plan_runs(self._layout, wanted):
+        for run in self.table.runs(wanted):
             pictures = self._read_run(run, size_px)
             if not pictures and run.start > 0:  # the keyframe was none: try from the one before
                 earlier = np.flatnonzero(self.video.packets.is_key[: run.start])

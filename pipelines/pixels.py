@@ -39,6 +39,11 @@ def area_average(field_HWC: Floats, size_px: int) -> Floats:
     return np.asarray(cv2.resize(field_HWC, (size_px, size_px), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
+def thumbnail(image_HWC: Bytes, size_px: int) -> Floats:
+    """Return the luma of an RGB picture averaged down to ``size_px`` square."""
+    return area_average(np.asarray(gray(image_HWC), np.float32), size_px)
+
+
 def gray(image_HWC: Bytes) -> Bytes:
     """Return the luma of an RGB picture, ``H x W``."""
     return np.asarray(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

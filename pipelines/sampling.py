@@ -1,177 +1,207 @@
-"""Which frames make a clip: arithmetic on times and packet sizes, nothing is decoded to decide.
+"""Which frames make a clip.
 
-A video is cut into equal windows, a window into equal strata, and each stratum gives one frame. ``uniform`` takes the
-frame nearest to the stratum's centre. ``key_moments`` takes the most *novel* frame. Novelty is read off the
-compressed stream: an encoder spends bytes where a picture cannot be predicted from its neighbours, so a short event
-shows as packets larger than usual around it, and a hard cut as a keyframe out of step. Packet sizes are averaged over
-five frames (which evens out the pattern of P and B frames) and divided by the median of the frames within two
-seconds. Where nothing stands out, every moment near the centre is as good as another. Among equally good moments the
-one that needs the fewest frames decoded is taken.
+A video is cut into equal windows (at cuts where there are some in reach), a window into equal strata, and each stratum
+gives one frame. ``uniform`` takes the frame nearest to the stratum's centre. ``key_moments`` looks for bursts in the
+packet sizes (:mod:`pipelines.novelty`): in a stratum without one, any moment near the centre is as good as another and
+the one that needs the fewest packets decoded is taken, mostly a keyframe; where there is one, the frames of the burst
+are candidates, and the one that looks least like anything else that was decoded of the window is taken. Bursts are
+bought in the order of their scores until all would cost more than ``uniform``. ``thorough`` spends what is left up to
+that cost on looking at strata whose packets say nothing: more candidates, the cheapest first.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from fal_model.spec import Sampling
+from pipelines.frame_table import Floats, FrameTable, Ints
+from pipelines.novelty import Novelty
 
-NOVELTY_MARGIN = math.log(1.25)
-"""How far above the stratum's median a moment must stand out (log size ratio) to be called novel."""
-TIE_MARGIN = math.log(1.1)
-"""Moments this close to the best one (log size ratio) count as equally good."""
-SMOOTH_FRAMES = 5
-LOCAL_SPAN_S = 4.0
-CUT_NOVELTY = 1.0
+BURST_SCORE = 1.75
+"""Bursts below this are taken for nothing."""
+SURE_BURSTS = 2
+FAINT_SCORE = 1.0
+"""Where a window has no clearer ones, this many bursts are believed down to this score."""
+MARGIN_S = 0.2
+"""Candidates reach this far beyond a burst, as the window that found it is wider than some events."""
+BUDGET_SHARE = 0.95
+"""The cost is an estimate, as nothing tells beforehand which B-frames are referred to; the rest is kept back."""
+LOOK_STEP_S = 0.2
+"""Distance of candidates where packets say nothing: below the shortest event worth finding (0.3 s)."""
+APART_S = 1.0
+"""Pictures further apart than this do not show the same short event."""
 
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameTable:
-    """Every frame a video presents, in presentation order, known without decoding.
-
-    Attributes:
-        times_s: Presentation times, seconds, non-decreasing; the first is 0.
-        sizes_bytes: Compressed size of each frame.
-        is_key: Whether decoding can start at the frame.
-        cost_frames: Frames to decode to see this one, from the keyframe before it.
-        until_s: How long each frame counts as being on screen: until the next one, but not beyond what its packet
-            says (or a second, where packets say less), so that a hole in a damaged file does not count as seen.
-        duration_s: End of the last frame, seconds, > 0.
-    """
-
-    times_s: Floats
-    sizes_bytes: Floats
-    is_key: npt.NDArray[np.bool_]
-    cost_frames: Floats
-    until_s: Floats
-    duration_s: float
-
-    def __len__(self) -> int:
-        return len(self.times_s)
+Strata = list[tuple[int, ...]]
 
 
-def cut_windows(duration_s: float, window_s: float) -> list[tuple[float, float]]:
-    """Cut a video into equal half-open windows no longer than ``window_s``.
+def cut_windows(duration_s: float, window_s: float, cuts_s: Sequence[float] = ()) -> list[tuple[float, float]]:
+    """Cut a video into half-open windows no longer than ``window_s``, as few as possible and about equal.
 
     Args:
         duration_s: Length of the video, seconds, > 0.
         window_s: Longest window, seconds, > 0.
+        cuts_s: Where another shot begins, seconds, rising. A border moves to the nearest one, if there is one in reach
+            that makes no window too long and none shorter than half of an equal share.
 
     Returns:
         ``(start_s, end_s)`` of each window, rising, without gaps.
     """
     count = max(1, math.ceil(duration_s / window_s - 1e-6))
-    edges = [*(duration_s * i / count for i in range(count)), duration_s]
-    return list(itertools.pairwise(edges))
+    cuts = np.asarray(cuts_s, np.float64)
+    edges = [0.0]
+    for index in range(1, count):
+        even_s = duration_s * index / count
+        low_s = max(duration_s - (count - index) * window_s, edges[-1] + duration_s / count / 2)
+        high_s = min(edges[-1] + window_s, duration_s * (index + 0.5) / count)
+        near = cuts[(cuts >= low_s) & (cuts <= high_s)]
+        edges.append(
+            float(near[np.argmin(np.abs(near - even_s))]) if len(near) > 0 else min(max(even_s, low_s), high_s)
+        )
+    return list(itertools.pairwise([*edges, duration_s]))
 
 
-def choose_frames(
-    table: FrameTable, novelty: Floats, window: tuple[float, float], num_frames: int, sampling: Sampling
-) -> list[int]:
-    """Choose one frame for each equal stratum of a window.
+def plan_frames(
+    table: FrameTable, novelty: Novelty, window: tuple[float, float], num_frames: int, sampling: Sampling
+) -> Strata:
+    """Name the candidates of each equal stratum of a window, before anything is decoded.
 
     Args:
         table: The frames of the video, at least one.
-        novelty: What :func:`novelty_of` gave for the table.
+        novelty: Scores of the same table.
         window: Start and end, seconds, half-open.
         num_frames: Strata in the window, ≥ 1.
         sampling: How to choose within a stratum.
 
     Returns:
-        Indices into the table, non-decreasing; rising where every stratum has a frame of its own. A stratum without
-        one repeats the frame that is still on screen at its centre.
+        For each stratum at least one index into the table; strata rise, and rise strictly where each has frames of
+        its own. A stratum without any repeats the frame that is still on screen at its centre. To decode all
+        candidates costs no more packets than to decode what ``uniform`` takes.
     """
-    edges = np.linspace(window[0], window[1], num_frames + 1)
-    bounds = np.searchsorted(table.times_s, edges, side="left")
-    chosen: list[int] = []
-    for k in range(num_frames):
-        centre_s = (edges[k] + edges[k + 1]) / 2
-        inside = np.arange(bounds[k], bounds[k + 1])
-        if len(inside) == 0:
-            chosen.append(max(0, int(np.searchsorted(table.times_s, centre_s, side="right")) - 1))
-        elif sampling is Sampling.UNIFORM:
-            chosen.append(int(inside[np.argmin(np.abs(table.times_s[inside] - centre_s))]))
-        else:
-            chosen.append(_best_moment(table, novelty, inside, float(centre_s), float(edges[k + 1] - edges[k])))
-    return chosen
+    edges_s = np.linspace(window[0], window[1], num_frames + 1)
+    centres_s = (edges_s[:-1] + edges_s[1:]) / 2
+    bounds = np.searchsorted(table.times_s, edges_s, side="left")
+    uniform = [_nearest_inside(table, bounds[k], bounds[k + 1], centres_s[k]) for k in range(num_frames)]
+    if sampling is Sampling.UNIFORM:
+        return [(frame,) for frame in uniform]
+    ranges = [(int(bounds[k]), int(bounds[k + 1])) for k in range(num_frames)]
+    strata: Strata = [
+        (_cheapest(table, *ranges[k], centres_s[k]) if ranges[k][0] < ranges[k][1] else uniform[k],)
+        for k in range(num_frames)
+    ]
+    budget = table.cost(uniform) * (BUDGET_SHARE if table.skippable_before[-1] > 0 else 1.0)
+    if table.cost(itertools.chain(*strata)) > budget:
+        strata = [(frame,) for frame in uniform]
+    is_clear = _buy_bursts(table, novelty, strata, ranges, budget)
+    if sampling is Sampling.THOROUGH:
+        _buy_looks(table, strata, {k: ranges[k] for k in range(num_frames) if not is_clear[k]}, budget)
+    return strata
 
 
-def _best_moment(
-    table: FrameTable, novelty: Floats, inside: npt.NDArray[np.int64], centre_s: float, stratum_s: float
-) -> int:
-    values = novelty[inside]
+def _nearest_inside(table: FrameTable, start: int, stop: int, time_s: float) -> int:
+    if start >= stop:
+        return max(0, int(np.searchsorted(table.times_s, time_s, side="right")) - 1)
+    return int(start + np.argmin(np.abs(table.times_s[start:stop] - time_s)))
+
+
+def _cheapest(table: FrameTable, start: int, stop: int, centre_s: float) -> int:
+    """Return the frame of the stratum's middle half that needs the fewest packets decoded."""
+    inside = np.arange(start, stop)
     distance_s = np.abs(table.times_s[inside] - centre_s)
-    if values.max() - np.median(values) > NOVELTY_MARGIN:
-        good = values >= values.max() - TIE_MARGIN
-    else:
-        good = distance_s <= max(stratum_s / 4, float(distance_s.min()))
-    order = np.lexsort((distance_s, np.where(good, table.cost_frames[inside], np.inf)))
+    reach_s = max((table.times_s[stop - 1] - table.times_s[start]) / 4, float(distance_s.min()))
+    cost = table.packet_index[inside] - table.start_index[inside]
+    order = np.lexsort((distance_s, np.where(distance_s <= reach_s, cost, np.iinfo(np.int64).max)))
     return int(inside[order[0]])
 
 
-def novelty_of(table: FrameTable) -> Floats:
-    """Score how unpredictable each frame was for the encoder.
+def _buy_bursts(
+    table: FrameTable, novelty: Novelty, strata: Strata, ranges: list[tuple[int, int]], budget: float
+) -> list[bool]:
+    """Make bursts the candidates of their strata, the most novel first, while the budget lasts; tell the clear ones."""
+    is_clear = [False] * len(strata)
+    bursts = [novelty.burst(*inside) for inside in ranges]
+    found = [(burst.score, k, burst) for k, burst in enumerate(bursts) if burst is not None]
+    for rank, (score, k, burst) in enumerate(sorted(found, key=lambda item: (-item[0], item[1]))):
+        if score < (BURST_SCORE if rank >= SURE_BURSTS else FAINT_SCORE):
+            break
+        low_s, high_s = table.times_s[burst.first] - MARGIN_S, table.times_s[burst.last] + MARGIN_S
+        start, stop = np.searchsorted(table.times_s, [low_s, high_s + 1e-6])
+        inside = np.arange(max(int(start), ranges[k][0]), min(int(stop), ranges[k][1]))
+        wide, narrow = tuple(_references(table, inside)), ((burst.first + burst.last) // 2,)
+        for candidates in (wide, narrow):
+            if table.cost(itertools.chain(*strata[:k], candidates, *strata[k + 1 :])) <= budget:
+                strata[k], is_clear[k] = candidates, score >= BURST_SCORE
+                break
+    return is_clear
+
+
+def _references(table: FrameTable, frames: Ints) -> list[int]:
+    """Leave out B-frames, which are decoded for nothing else, if anything remains."""
+    return [int(f) for f in frames if not table.is_skippable(f)] or frames.tolist()
+
+
+def _buy_looks(table: FrameTable, strata: Strata, ranges: dict[int, tuple[int, int]], budget: float) -> None:
+    """Add candidates within the ranges of some strata, the cheapest of all first, while the budget lasts."""
+    inside = [_references(table, np.arange(*frames)) for frames in ranges.values()]
+    spread = [np.asarray(frames)[spaced(table.times_s[frames], LOOK_STEP_S)] for frames in inside if frames]
+    frames = np.concatenate([np.zeros(0, np.int64), *spread])
+    frames = frames[np.argsort(table.packet_index[frames] - table.start_index[frames], kind="stable")]
+    low, high = 0, len(frames)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if table.cost(itertools.chain(*strata, frames[:middle].tolist())) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    bought = frames[:low].tolist()
+    for k, (start, stop) in ranges.items():
+        strata[k] = tuple(sorted({*strata[k], *(frame for frame in bought if start <= frame < stop)}))
+
+
+def spaced(times_s: Floats, step_s: float) -> Ints:
+    """Return indices of times that are at least about ``step_s`` apart, from the first on."""
+    numbers = np.floor((times_s - times_s[0]) / step_s + 1e-6)
+    return np.flatnonzero(np.diff(numbers, prepend=-1.0) > 0)
+
+
+def settle(strata: Strata, looks: dict[int, npt.NDArray[np.float32]], times_s: Floats) -> list[int]:
+    """Choose one candidate of each stratum: the one that looks least like anything seen at another time.
 
     Args:
-        table: The frames of the video.
+        strata: What :func:`plan_frames` gave.
+        looks: A small gray picture of each frame that could be decoded, candidates and others; all of one shape.
+        times_s: Presentation times of all frames of the video, seconds.
 
     Returns:
-        Log ratio of smoothed packet size to its local median, about 0 where nothing happens; one per frame.
+        For each stratum the candidate whose picture differs most (in the mean square) from the most similar picture
+        taken more than ``APART_S`` away from it. Where there is none to compare with, and of equally novel ones, the
+        one nearest to the middle of the candidates.
     """
-    if len(table) == 0:
-        return np.zeros(0)
-    sizes = np.maximum(table.sizes_bytes, 1.0)
-    keys = np.flatnonzero(table.is_key)
-    others = np.flatnonzero(~table.is_key)
-    if len(others) > 0:  # keyframes are large by nature: give them the size of their neighbours
-        sizes = sizes.copy()
-        sizes[keys] = np.interp(keys, others, sizes[others])
-    smooth = _moving_mean(sizes)
-    novelty: Floats = np.log(smooth / _local_median(table.times_s, smooth))
-    if len(others) > 0:
-        cuts = _cut_keyframes(keys)
-        novelty[cuts] = np.maximum(novelty[cuts], CUT_NOVELTY)
-    return novelty
+    frames = sorted(looks)
+    scores = dict.fromkeys(frames, 0.0)
+    if any(len(candidates) > 1 for candidates in strata) and frames:
+        pictures_NP = np.stack([looks[frame].ravel() for frame in frames]).astype(np.float64)
+        squares_N = (pictures_NP**2).sum(axis=1)
+        distance_NN = squares_N[:, None] + squares_N[None] - 2 * pictures_NP @ pictures_NP.T
+        seen_s = times_s[frames]
+        distance_NN[np.abs(seen_s[:, None] - seen_s[None]) < APART_S] = np.inf
+        nearest_N = distance_NN.min(axis=1)
+        scores = {f: float(d) if np.isfinite(d) else 0.0 for f, d in zip(frames, nearest_N, strict=True)}
+    return [_most_novel(candidates, scores) for candidates in strata]
 
 
-def _moving_mean(values: Floats) -> Floats:
-    """Average each value with its neighbours, ``SMOOTH_FRAMES`` together; fewer at the ends."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    middle = np.arange(len(values))
-    low = np.maximum(middle - SMOOTH_FRAMES // 2, 0)
-    high = np.minimum(middle + SMOOTH_FRAMES // 2 + 1, len(values))
-    mean: Floats = (sums[high] - sums[low]) / (high - low)
-    return mean
-
-
-def _cut_keyframes(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the keyframes that came sooner than the encoder's regular interval: it saw a new scene."""
-    gaps = np.diff(keys)
-    if len(gaps) == 0:
-        return keys[:0]
-    cuts: npt.NDArray[np.int64] = keys[1:][gaps < 0.9 * gaps.max()]
-    return cuts
-
-
-def _local_median(times_s: Floats, values: Floats) -> Floats:
-    """Return the median within blocks of ``LOCAL_SPAN_S``, interpolated between block centres."""
-    blocks = np.floor(times_s / LOCAL_SPAN_S).astype(np.int64)
-    starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1))
-    ends = np.append(starts[1:], len(blocks))
-    medians = np.array([np.median(values[a:b]) for a, b in zip(starts, ends, strict=True)])
-    centres_s = np.array([times_s[a:b].mean() for a, b in zip(starts, ends, strict=True)])
-    local: Floats = np.interp(times_s, centres_s, medians)
-    return local
+def _most_novel(candidates: tuple[int, ...], scores: dict[int, float]) -> int:
+    middle = (candidates[0] + candidates[-1]) / 2
+    decoded = [frame for frame in candidates if frame in scores] or list(candidates)
+    return max(decoded, key=lambda frame: (scores.get(frame, 0.0), -abs(frame - middle)))
 
 
 def choose_neighbours(
-    table: FrameTable, frames: list[int], window: tuple[float, float], step_s: float, max_gap_s: float
+    table: FrameTable, frames: Sequence[int], window: tuple[float, float], step_s: float, max_gap_s: float, cuts: Ints
 ) -> list[int | None]:
     """Choose for each frame the one that its optical flow is measured to.
 
@@ -181,16 +211,20 @@ def choose_neighbours(
         window: Start and end, seconds; neighbours come from inside it.
         step_s: Wanted time between a frame and its neighbour, seconds.
         max_gap_s: A neighbour further away is of no use, seconds.
+        cuts: Frames that begin another shot; no neighbour comes from another shot.
 
     Returns:
         For each frame the index of the frame nearest to ``step_s`` later, or failing that nearest to ``step_s``
-        earlier, or None where the window has no other frame near enough.
+        earlier, or None where its shot within the window has no other frame near enough.
     """
     first, last = (int(i) for i in np.searchsorted(table.times_s, window, side="left"))
     neighbours: list[int | None] = []
     for frame in frames:
-        later = _nearest(table.times_s, frame, (max(frame + 1, first), last), step_s, max_gap_s)
-        earlier = _nearest(table.times_s, frame, (first, min(frame, last)), -step_s, max_gap_s)
+        shot = int(np.searchsorted(cuts, frame, side="right"))
+        start = max(first, int(cuts[shot - 1])) if shot > 0 else first
+        stop = min(last, int(cuts[shot])) if shot < len(cuts) else last
+        later = _nearest(table.times_s, frame, (max(frame + 1, start), stop), step_s, max_gap_s)
+        earlier = _nearest(table.times_s, frame, (start, min(frame, stop)), -step_s, max_gap_s)
         neighbours.append(earlier if later is None else later)
     return neighbours
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.packets import NO_TIME, Layout, PacketLog, Packets, lay_out, plan_runs
+from pipelines.packets import NO_TIME, Layout, PacketLog, Packets, lay_out
 
 
 class Row(TypedDict, total=False):
@@ -44,19 +44,20 @@ def laid_out(packets: Packets, rate_fps: float | None = 10, *, decode_order_time
 def test_frames_are_put_into_presentation_order() -> None:
     layout = laid_out(packets_of(*group(5, 9, 7, 6, 8)))
     assert layout.is_timed
-    assert layout.packet_index.tolist() == [0, 3, 2, 4, 1]
+    assert layout.table.packet_index.tolist() == [0, 3, 2, 4, 1]
     assert layout.ticks.tolist() == [5, 6, 7, 8, 9]
     assert np.allclose(layout.table.times_s, [0, 0.1, 0.2, 0.3, 0.4])
     assert layout.table.is_key.tolist() == [True, False, False, False, False]
-    assert layout.table.cost_frames.tolist() == [1, 4, 3, 5, 2]
+    assert [layout.table.cost_of(frame) for frame in range(5)] == [1, 4, 3, 5, 2]
+    assert [layout.table.is_skippable(frame) for frame in range(5)] == [False, True, True, True, False]
     assert layout.table.duration_s == pytest.approx(0.5)
 
 
 def test_packets_that_are_not_shown_are_no_frames_and_do_not_start_the_clock() -> None:
     layout = laid_out(packets_of(Row(pts=-3, key=True, shown=False), Row(pts=2), Row(pts=3)))
-    assert layout.packet_index.tolist() == [1, 2]
+    assert layout.table.packet_index.tolist() == [1, 2]
     assert layout.table.times_s.tolist() == pytest.approx([0, 0.1])
-    assert layout.start_index.tolist() == [0, 0]
+    assert layout.table.start_index.tolist() == [0, 0]
 
 
 def test_the_last_frame_lasts_as_stated_unless_that_is_absurd() -> None:
@@ -103,21 +104,21 @@ def test_second_fields_without_times_are_part_of_their_frame() -> None:
     rows = [Row(pts=time if time % 2 == 0 else None, key=time == 0) for time in range(8)]
     layout = laid_out(packets_of(*rows))
     assert layout.is_timed
-    assert layout.packet_index.tolist() == [0, 2, 4, 6]
+    assert layout.table.packet_index.tolist() == [0, 2, 4, 6]
 
 
 def test_repeated_times_are_one_frame() -> None:
-    assert laid_out(packets_of(*group(0, 1, 1, 2))).packet_index.tolist() == [0, 1, 3]
+    assert laid_out(packets_of(*group(0, 1, 1, 2))).table.packet_index.tolist() == [0, 1, 3]
 
 
 def test_frames_shown_before_their_keyframe_start_one_keyframe_earlier() -> None:
     rows = [*group(0, 1, 2), Row(pts=5, key=True), Row(pts=3), Row(pts=4), Row(pts=6)]
     layout = laid_out(packets_of(*rows))
-    assert layout.start_index.tolist() == [0, 0, 0, 0, 0, 3, 3]
+    assert layout.table.start_index.tolist() == [0, 0, 0, 0, 0, 3, 3]
 
 
 def test_a_stream_without_keyframes_starts_at_its_first_packet() -> None:
-    assert laid_out(packets_of(Row(pts=0), Row(pts=1))).start_index.tolist() == [0, 0]
+    assert laid_out(packets_of(Row(pts=0), Row(pts=1))).table.start_index.tolist() == [0, 0]
 
 
 def test_huge_time_stamps_do_not_overflow() -> None:
@@ -127,13 +128,13 @@ def test_huge_time_stamps_do_not_overflow() -> None:
 
 def test_runs_skip_what_nobody_wants() -> None:
     rows = [Row(pts=i, key=i % 10 == 0) for i in range(40)]
-    runs = plan_runs(laid_out(packets_of(*rows)), [2, 5, 31])
+    runs = laid_out(packets_of(*rows)).table.runs([2, 5, 31])
     assert [(run.start, run.last, run.frames) for run in runs] == [(0, 5, (2, 5)), (30, 31, (31,))]
 
 
 def test_a_run_reaches_back_for_a_frame_that_is_shown_before_its_keyframe() -> None:
     rows = [*group(0, 1, 2), Row(pts=5, key=True), Row(pts=3), Row(pts=4), Row(pts=6)]
-    runs = plan_runs(laid_out(packets_of(*rows)), [4, 5])  # the keyframe itself, and one that leads it
+    runs = laid_out(packets_of(*rows)).table.runs([4, 5])  # the keyframe itself, and one that leads it
     assert [(run.start, run.last) for run in runs] == [(0, 5)]
 
 
@@ -153,12 +154,12 @@ streams = st.lists(st.tuples(st.permutations(range(5)), st.integers(1, 5)), min_
 def test_runs_hold_every_wanted_frame_once_and_do_not_overlap(packets: Packets, data: st.DataObject) -> None:
     layout = laid_out(packets)
     wanted = data.draw(st.sets(st.integers(0, len(layout.table) - 1), min_size=1))
-    runs = plan_runs(layout, sorted(wanted))
+    runs = layout.table.runs(sorted(wanted))
     assert sorted(frame for run in runs for frame in run.frames) == sorted(wanted)
     for run in runs:
         assert packets.is_key[run.start]
         for frame in run.frames:
-            assert run.start <= layout.start_index[frame] <= layout.packet_index[frame] <= run.last
+            assert run.start <= layout.table.start_index[frame] <= layout.table.packet_index[frame] <= run.last
     assert all(before.last < after.start for before, after in itertools.pairwise(runs))
 
 

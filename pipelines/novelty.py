@@ -1,0 +1,139 @@
+"""What the packet sizes tell of a video before anything is decoded: bursts, where something short happens, and cuts.
+
+An encoder spends bytes where a picture cannot be predicted from those before it. So the bytes of a sliding window of
+0.3 and of 0.6 s are divided by what such windows usually hold within two seconds around it, as a logarithm, and by
+how much that ratio usually varies in this video (its median absolute deviation). The result, the score, is about 1
+where nothing happens and several times that where something does. Fewer bytes than usual count for less, as the end
+of an event also shows in them. Keyframes are large by nature and are given the size of their neighbours; where all
+frames are keyframes, nothing is predicted, and a change in either direction counts.
+
+This is blind where the encoder holds the rate instead of the quality, and to what costs few bytes, such as slow fades.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.frame_table import Floats, FrameTable, Ints
+
+WIDTHS_S = (0.3, 0.6)
+LOCAL_SPAN_S = 4.0
+FEWER_BYTES_WEIGHT = 0.3
+USUAL_SPREAD = 0.05
+"""Added to the spread (log ratio), so that streams of nearly constant size make no large scores out of nothing."""
+INTRA_SPREAD = 0.01
+"""The same where every frame is a keyframe: their sizes depend on the picture alone and hardly waver."""
+GAUSSIAN_MAD = 1.4826
+"""Median absolute deviation times this is the standard deviation of a normal distribution."""
+OUT_OF_STEP = 0.9
+"""A keyframe sooner after the one before than this share of the longest such distance was not due: there is a cut."""
+CUT_SIZE = 0.5
+CUT_RATIO = 4.0
+"""A frame at least ``CUT_SIZE`` as large as keyframes usually are, and ``CUT_RATIO`` as large as its neighbours, could
+not be predicted at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A stretch of frames that cost more bytes than those around it.
+
+    Attributes:
+        score: How unusual it is; see the module's text.
+        first: Its first frame, index into the table.
+        last: Its last frame, index into the table.
+    """
+
+    score: float
+    first: int
+    last: int
+
+
+class Novelty:
+    """Scores of a whole video.
+
+    Args:
+        table: Its frames, at least one.
+    """
+
+    def __init__(self, table: FrameTable) -> None:
+        self._times_s = table.times_s
+        is_intra = float(table.is_key.mean()) > 0.5  # noqa: PLR2004 - most frames
+        sums = np.concatenate([[0.0], np.cumsum(table.sizes_bytes if is_intra else _without_keyframes(table))])
+        weight, spread = (1.0, INTRA_SPREAD) if is_intra else (FEWER_BYTES_WEIGHT, USUAL_SPREAD)
+        self._ends, self._scores = [], []
+        for width_s in WIDTHS_S:
+            ends = np.searchsorted(self._times_s, self._times_s + width_s - 1e-6, side="left")
+            ends = np.maximum(ends, np.arange(len(ends)) + 1)
+            mean_bytes = (sums[ends] - sums[:-1]) / (ends - np.arange(len(ends)))
+            self._ends.append(ends)
+            self._scores.append(_scores(self._times_s, mean_bytes, weight, spread))
+
+    def burst(self, start: int, stop: int) -> Burst | None:
+        """Return the most unusual stretch that begins in the half-open range of frames; None if there are no frames."""
+        best: Burst | None = None
+        for ends, scores in zip(self._ends, self._scores, strict=True):
+            stop_of_width = max(int(np.searchsorted(ends[start:stop], stop, side="right")) + start, start + 1)
+            if start >= min(stop, stop_of_width):
+                continue
+            first = start + int(np.argmax(scores[start : min(stop, stop_of_width)]))
+            if best is None or scores[first] > best.score:
+                best = Burst(float(scores[first]), first, min(int(ends[first]), stop) - 1)
+        return best
+
+
+def _scores(times_s: Floats, mean_bytes: Floats, fewer_weight: float, spread: float) -> Floats:
+    logs = np.log(mean_bytes + 8.0)  # a few bytes of a skipped frame are no event
+    ratios = logs - local_median(times_s, logs)
+    ratios /= GAUSSIAN_MAD * np.median(np.abs(ratios)) + spread
+    return np.where(ratios < 0, -fewer_weight * ratios, ratios)
+
+
+def _without_keyframes(table: FrameTable) -> Floats:
+    others = np.flatnonzero(~table.is_key)
+    sizes = table.sizes_bytes.copy()
+    keys = np.flatnonzero(table.is_key)
+    sizes[keys] = np.interp(keys, others, sizes[others])
+    return sizes
+
+
+def local_median(times_s: Floats, values: Floats) -> Floats:
+    """Return the running median over ``LOCAL_SPAN_S``, taken each half span and interpolated between.
+
+    Args:
+        times_s: Times of the values, seconds, rising from 0.
+        values: As many.
+
+    Returns:
+        The median around each value.
+    """
+    half_s = LOCAL_SPAN_S / 2
+    centres_s = np.unique(np.floor(times_s / half_s)) * half_s + half_s / 2
+    starts = np.searchsorted(times_s, centres_s - half_s)
+    stops = np.searchsorted(times_s, centres_s + half_s)
+    medians = np.array([np.median(values[a:b]) for a, b in zip(starts, stops, strict=True)])
+    local: Floats = np.interp(times_s, centres_s, medians)
+    return local
+
+
+def cut_frames(table: FrameTable) -> Ints:
+    """Find hard cuts, as far as the packets tell.
+
+    Args:
+        table: The frames of the video.
+
+    Returns:
+        Indices of frames that begin another shot: keyframes out of step with the encoder's interval, and other frames
+        about as large as keyframes. A cut that falls on a regular keyframe leaves no trace and is missed.
+    """
+    keys = np.flatnonzero(table.is_key)
+    others = np.flatnonzero(~table.is_key)
+    if len(keys) == 0 or len(others) == 0:
+        return np.zeros(0, np.int64)
+    gaps = np.diff(keys)
+    out_of_step = keys[1:][gaps < OUT_OF_STEP * gaps.max(initial=0)]
+    sizes = table.sizes_bytes[others]
+    usual = local_median(table.times_s[others], sizes)
+    is_large = (sizes > CUT_SIZE * np.median(table.sizes_bytes[keys])) & (sizes > CUT_RATIO * usual)
+    return np.union1d(out_of_step, others[is_large]).astype(np.int64)
