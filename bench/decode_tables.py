@@ -90,7 +90,7 @@ def set_table(file_set: FileSet, num_frames: int) -> list[str]:
     for contestant, files in file_set.measured.items():
         rates = file_set.rates(contestant, names)
         failed = [m.error for m in files.values() if m.error is not None]
-        note = f"{len(failed)}: {failed[0]}" if failed else "0"
+        note = f"{len(failed)}: {failed[0][:70].replace('|', ' ')}" if failed else "0"
         if not rates:
             lines.append(f"| {contestant} | – | – | – | – | – | – | – | – | {note} |")
             continue
