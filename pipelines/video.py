@@ -37,6 +37,7 @@ from fal_model.errors import FailureKind, VideoError
 from pipelines import pixels
 from pipelines.clock import without_restarts
 from pipelines.damage import DamageLog, DamageMap
+from pipelines.hidden_frames import is_hidden
 from pipelines.limits import DecodeLimits
 from pipelines.packets import NO_TIME, PacketLog, Packets
 from pipelines.sniff import DECODERS, DEMUXERS, NamelessFile, looks_like_container, read_head
@@ -200,7 +201,7 @@ class VideoSource:
             return av.open(
                 self._source,
                 "r",
-                options={"threads": "1", **(most if is_strict else {"skip_frame": "all"})},
+                options={"threads": "1", "skip_frame": "all", **(most if is_strict else {})},
                 container_options={
                     "format_whitelist": DEMUXERS,
                     "codec_whitelist": DECODERS,
@@ -286,7 +287,7 @@ class VideoSource:
             raise VideoError(FailureKind.STORAGE_ERROR, f"reading failed: {self._source.failure}")
 
     def _index(self) -> Packets:
-        log = PacketLog()
+        log, codec = PacketLog(), self._context.name
         for packet in self._demux():
             if len(log) >= self._limits.max_frames:
                 raise _over_limit(f"more than {self._limits.max_frames} packets in the video stream")
@@ -296,7 +297,7 @@ class VideoSource:
                 (packet.pts, packet.dts, packet.duration),
                 packet.size,
                 is_key=packet.is_keyframe,
-                is_shown=not packet.is_discard and not is_encrypted,
+                is_shown=not packet.is_discard and not is_encrypted and not is_hidden(codec, memoryview(packet)),
             )
             if log.num_bytes <= HELD_BYTES:
                 self._held.append(packet)
