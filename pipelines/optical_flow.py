@@ -45,9 +45,10 @@ class FlowEstimator:
         """
         from_HW, to_HW = pixels.gray(from_HWC), pixels.gray(to_HWC)
         flow_HWC = self._dense_flow(from_HW, to_HW)
-        if is_cut(from_HW, to_HW, flow_HWC):
+        grid_HWC = pixels.area_average(flow_HWC, self._spec.flow_size_px)
+        if is_cut(from_HW, to_HW, grid_HWC if self._spec.flow_size_px >= COMPARE_PX else flow_HWC):
             return None
-        return pixels.area_average(flow_HWC, self._spec.flow_size_px) * np.float32(self._spec.flow_step_s / gap_s)
+        return grid_HWC * np.float32(self._spec.flow_step_s / gap_s)
 
 
 def is_cut(from_HW: npt.NDArray[np.uint8], to_HW: npt.NDArray[np.uint8], flow_HWC: npt.NDArray[np.float32]) -> bool:
@@ -60,7 +61,8 @@ def is_cut(from_HW: npt.NDArray[np.uint8], to_HW: npt.NDArray[np.uint8], flow_HW
     Args:
         from_HW: Gray picture.
         to_HW: Gray picture of the same size.
-        flow_HWC: The flow from the first to the second that was measured, pixels: right, down.
+        flow_HWC: The flow from the first to the second that was measured, in pixels of these pictures: right, down.
+            Of any size; it is brought to that of the comparison.
 
     Returns:
         True across a cut; False also where neither picture has detail to tell scenes apart by.
