@@ -39,7 +39,7 @@ from pipelines.novelty import Novelty  # noqa: E402 - same
 from pipelines.pictures import PictureReader  # noqa: E402 - same
 
 NUM_FRAMES = 8
-METHODS = ("random", "uniform", "key_moments", "thorough", "oracle")
+METHODS = ("random", "uniform", "keyframes", "key_moments", "thorough", "oracle")
 
 
 @dataclass(frozen=True, slots=True)

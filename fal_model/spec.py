@@ -16,15 +16,19 @@ PREPROCESSING_VERSION = 2
 
 
 class Sampling(StrEnum):
-    """How the frames of a window are chosen; none costs more decoding than ``UNIFORM``.
+    """How the frames of a window are chosen, one per stratum; none costs more decoding than ``UNIFORM``.
 
     Attributes:
-        KEY_MOMENTS: What the packet sizes tell to be unusual; where nothing is, the cheapest frame.
-        THOROUGH: The same, and pictures are compared where the packets tell nothing, as far as the cost allows.
+        KEY_MOMENTS: The cheapest frame of each stratum, but where the packet sizes tell most of something happening
+            the frame that looks newest.
+        KEYFRAMES: The cheapest frame of each stratum: the fastest by far where keyframes are seconds apart, and as
+            blind to short events as ``UNIFORM``.
+        THOROUGH: As ``KEY_MOMENTS``, with all that ``UNIFORM`` would cost spent on looking.
         UNIFORM: The middle of each stratum.
     """
 
     KEY_MOMENTS = "key_moments"
+    KEYFRAMES = "keyframes"
     THOROUGH = "thorough"
     UNIFORM = "uniform"
 

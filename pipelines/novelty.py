@@ -31,8 +31,9 @@ OUT_OF_STEP = 0.9
 """A keyframe sooner after the one before than this share of the longest such distance was not due: there is a cut."""
 CUT_SIZE = 0.5
 CUT_RATIO = 4.0
-"""A frame at least ``CUT_SIZE`` as large as keyframes usually are, and ``CUT_RATIO`` as large as its neighbours, could
-not be predicted at all."""
+CUT_REACH_S = 1.0
+"""A frame at least ``CUT_SIZE`` as large as keyframes usually are, and ``CUT_RATIO`` as large as any other within a
+second, could not be predicted at all. (Encoders with hidden reference frames make large packets all the time.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,12 @@ def cut_frames(table: FrameTable) -> Ints:
         return np.zeros(0, np.int64)
     gaps = np.diff(keys)
     out_of_step = keys[1:][gaps < OUT_OF_STEP * gaps.max(initial=0)]
-    sizes = table.sizes_bytes[others]
-    usual = local_median(table.times_s[others], sizes)
-    is_large = (sizes > CUT_SIZE * np.median(table.sizes_bytes[keys])) & (sizes > CUT_RATIO * usual)
-    return np.union1d(out_of_step, others[is_large]).astype(np.int64)
+    sizes, times_s = table.sizes_bytes[others], table.times_s[others]
+    large = np.flatnonzero(sizes > CUT_SIZE * np.median(table.sizes_bytes[keys]))
+    alone = [i for i in large if sizes[i] > CUT_RATIO * _largest_other(times_s, sizes, int(i))]
+    return np.union1d(out_of_step, others[alone]).astype(np.int64)
+
+
+def _largest_other(times_s: Floats, values: Floats, index: int) -> float:
+    start, stop = np.searchsorted(times_s, [times_s[index] - CUT_REACH_S, times_s[index] + CUT_REACH_S])
+    return float(max(values[start:index].max(initial=0.0), values[index + 1 : stop].max(initial=0.0)))

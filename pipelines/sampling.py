@@ -1,12 +1,12 @@
 """Which frames make a clip.
 
 A video is cut into equal windows (at cuts where there are some in reach), a window into equal strata, and each stratum
-gives one frame. ``uniform`` takes the frame nearest to the stratum's centre. ``key_moments`` looks for bursts in the
-packet sizes (:mod:`pipelines.novelty`): in a stratum without one, any moment near the centre is as good as another and
-the one that needs the fewest packets decoded is taken, mostly a keyframe; where there is one, the frames of the burst
-are candidates, and the one that looks least like anything else that was decoded of the window is taken. Bursts are
-bought in the order of their scores until all would cost more than ``uniform``. ``thorough`` spends what is left up to
-that cost on looking at strata whose packets say nothing: more candidates, the cheapest first.
+gives one frame. ``uniform`` takes the frame nearest to the stratum's centre. ``keyframes`` takes the frame of the
+stratum's middle half that needs the fewest packets decoded, mostly a keyframe. ``key_moments`` does the same but for
+the two strata with the most novel bursts of bytes (:mod:`pipelines.novelty`): there the frames of the burst are
+candidates, all are decoded, and the one that looks least like anything else seen of the window is taken. ``thorough``
+follows every clear burst, and spends what is left of ``uniform``'s cost on strata whose packets say nothing: more
+candidates, the cheapest first. None of them costs more than ``uniform``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pipelines.frame_table import Floats, FrameTable, Ints
 from pipelines.novelty import Novelty
 
 BURST_SCORE = 1.75
-"""Bursts below this are taken for nothing."""
-SURE_BURSTS = 2
+"""``thorough`` takes more bursts than ``MOST_BURSTS`` down to this score."""
+MOST_BURSTS = 2
 FAINT_SCORE = 1.0
-"""Where a window has no clearer ones, this many bursts are believed down to this score."""
+"""``key_moments`` follows this many bursts of a window, down to this score: more cost more and found nothing more."""
 MARGIN_S = 0.2
 """Candidates reach this far beyond a burst, as the window that found it is wider than some events."""
 BUDGET_SHARE = 0.95
@@ -94,9 +94,12 @@ def plan_frames(
         for k in range(num_frames)
     ]
     budget = table.cost(uniform) * (BUDGET_SHARE if table.skippable_before[-1] > 0 else 1.0)
+    if sampling is Sampling.KEYFRAMES:
+        return strata
     if table.cost(itertools.chain(*strata)) > budget:
         strata = [(frame,) for frame in uniform]
-    is_clear = _buy_bursts(table, novelty, strata, ranges, budget)
+    least = BURST_SCORE if sampling is Sampling.THOROUGH else math.inf
+    is_clear = _buy_bursts(table, novelty, strata, ranges, budget=budget, least_score=least)
     if sampling is Sampling.THOROUGH:
         _buy_looks(table, strata, {k: ranges[k] for k in range(num_frames) if not is_clear[k]}, budget)
     return strata
@@ -119,14 +122,20 @@ def _cheapest(table: FrameTable, start: int, stop: int, centre_s: float) -> int:
 
 
 def _buy_bursts(
-    table: FrameTable, novelty: Novelty, strata: Strata, ranges: list[tuple[int, int]], budget: float
+    table: FrameTable,
+    novelty: Novelty,
+    strata: Strata,
+    ranges: list[tuple[int, int]],
+    *,
+    budget: float,
+    least_score: float,
 ) -> list[bool]:
     """Make bursts the candidates of their strata, the most novel first, while the budget lasts; tell the clear ones."""
     is_clear = [False] * len(strata)
     bursts = [novelty.burst(*inside) for inside in ranges]
     found = [(burst.score, k, burst) for k, burst in enumerate(bursts) if burst is not None]
     for rank, (score, k, burst) in enumerate(sorted(found, key=lambda item: (-item[0], item[1]))):
-        if score < (BURST_SCORE if rank >= SURE_BURSTS else FAINT_SCORE):
+        if score < (least_score if rank >= MOST_BURSTS else FAINT_SCORE):
             break
         low_s, high_s = table.times_s[burst.first] - MARGIN_S, table.times_s[burst.last] + MARGIN_S
         start, stop = np.searchsorted(table.times_s, [low_s, high_s + 1e-6])

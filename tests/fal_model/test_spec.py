@@ -36,7 +36,10 @@ def test_a_round_trip_through_json() -> None:
     ("change", "message"),
     [
         ({"fps": 3}, "clip.fps: unknown field"),
-        ({"sampling": "best"}, r"clip.sampling: got 'best', must be one of \['key_moments', 'uniform'\]"),
+        (
+            {"sampling": "best"},
+            r"clip.sampling: got 'best', must be one of \['key_moments', 'keyframes', 'thorough', 'uniform'\]",
+        ),
         ({"size_px": 1}, "clip.size_px: got 1, must be ≥ 16 and ≤ 1024"),
         ({"size_px": "96"}, "clip.size_px: got '96', must be a number"),
     ],
