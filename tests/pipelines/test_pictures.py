@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from fal_model.errors import FailureKind, VideoError
+from fal_model.spec import ClipSpec, Sampling
 from pipelines import video
+from pipelines.clips import prepare_clips
 from pipelines.limits import DecodeLimits
 from pipelines.pictures import Picture, PictureReader, in_order
 from pipelines.video_writer import write_video
-from tests.helpers.video import numbered_frames, numbered_video, read_number
+from tests.helpers.video import numbered_frames, numbered_video, panning_frames, read_number
 
 LIMITS = DecodeLimits()
 COUNT = 60
@@ -130,6 +132,79 @@ def test_stand_ins_never_turn_time_back() -> None:
     found = {frame: Picture(time_s, is_exact, rgb_HWC) for frame, (time_s, is_exact) in times_s.items()}
     assert sorted(in_order(found)) == [3, 5, 9]
     assert in_order({}) == {}
+
+
+def damage_packet(path: Path, number: int) -> bytes:
+    """Overwrite the middle of one packet of a file that stores packets whole."""
+    packet = [bytes(p) for p in av.open(str(path)).demux(video=0) if p.size][number]
+    low, high = len(packet) * 3 // 10, len(packet) * 6 // 10
+    noise = bytes((i * i * 73 + 11) & 255 for i in range(low, high))
+    data = path.read_bytes()
+    assert data.count(packet) == 1
+    return data.replace(packet, packet[:low] + noise + packet[high:])
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"bf": "0"}),
+        ("libx264", {"bf": "2", "x264-params": "open-gop=1"}),
+        ("mpeg4", {"bf": "2"}),
+        ("mpeg2video", {"bf": "2"}),
+        ("mjpeg", {"pix_fmt": "yuvj420p"}),
+    ],
+)
+def test_a_picture_that_the_decoder_mended_is_not_called_exact(
+    tmp_path: Path, codec: str, options: dict[str, str]
+) -> None:
+    path = tmp_path / "a.mkv"
+    write_video(path, panning_frames(COUNT, 2, -1), fps=25, codec=codec, options=options, keyframe_interval=12)
+    whole, damaged = reader_of(path), reader_of(damage_packet(path, 14))
+    wanted, found = (reader.pictures(range(COUNT), 48) for reader in (whole, damaged))
+    assert all(picture.is_exact for picture in wanted.values())
+    inexact = {frame for frame, picture in found.items() if not picture.is_exact}
+    assert inexact
+    assert inexact <= set(range(8, 28))  # up to the next keyframe, and not beyond
+    for frame in set(range(COUNT)) - inexact:
+        assert np.array_equal(found[frame].rgb_HWC, wanted[frame].rgb_HWC)
+
+
+def test_damage_is_counted_in_the_clip(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write_video(path, panning_frames(COUNT, 2, -1), fps=25, options={"bf": "0"}, keyframe_interval=12)
+    spec = ClipSpec(num_frames=30, size_px=48, flow_size_px=16, sampling=Sampling.UNIFORM)
+    counts = []
+    for data in (path.read_bytes(), damage_packet(path, 14)):
+        _, clips = prepare_clips(io.BytesIO(data), spec, LIMITS)
+        counts.append(sum(clip.num_substituted for clip in clips))
+    assert counts == [0, 5]  # every other of the frames 14 to 23
+
+
+def test_interlaced_pictures_keep_both_fields_and_no_comb(tmp_path: Path) -> None:
+    odd_rows = np.zeros((64, 96, 3), np.uint8)
+    odd_rows[:, 48:] = 200
+    odd_rows[1::2] = 240 - odd_rows[1::2]  # the fields show different things
+    path = tmp_path / "a.mp4"
+    write_video(path, [odd_rows] * 3, fps=25, options={"flags": "+ilme+ildct", "crf": "4"})
+    picture_HWC = reader_of(path).pictures([1], 16)[1].rgb_HWC.astype(int)
+    assert np.abs(np.diff(picture_HWC, axis=0)).max() <= 12
+    assert np.abs(picture_HWC - 120).max() <= 12
+
+
+def test_recordings_strung_together_are_read_again_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (numbered_video(tmp_path / f"{n}.ts", n, codec="mpeg2video").read_bytes() for n in (30, 20))
+    whole = reader_of(first + second)
+    assert len(whole.table) == 50
+    assert np.diff(whole.table.times_s) == pytest.approx(0.1, abs=1e-4)
+    expected = {**{n: n for n in range(30)}, **{30 + n: n for n in range(20)}}
+    assert numbers_seen(whole, list(range(50))) == expected
+    monkeypatch.setattr(video, "HELD_BYTES", 0)
+    monkeypatch.setattr(video, "SKIP_READ_BYTES", 0)
+    reader = reader_of(first + second)
+    for frames in ([3, 35], [48, 12], [29, 30], [5]):
+        assert numbers_seen(reader, frames) == {frame: expected[frame] for frame in sorted(frames)}
 
 
 def test_when_nothing_decodes_the_reason_is_given(tmp_path: Path) -> None:
