@@ -42,6 +42,7 @@ class Recipe:
         matrix: Display matrix to put into the file, first two rows, 65536 is one.
         parts: Instead of drawing: these made files, one after the other.
         pix_fmt: Pixel format; empty leaves it to the encoder.
+        two_passes: Whether the encoder sees everything before it writes; VP8 and VP9 then hide frames for reference.
         clock: Why ffprobe's times cannot be used; then those of the drawing are expected, 25 frames a second.
     """
 
@@ -58,6 +59,7 @@ class Recipe:
     parts: tuple[str, ...] = ()
     pix_fmt: str = "yuv420p"
     clock: str = ""
+    two_passes: bool = False
 
 
 TONE = ("-f", "lavfi", "-t", "0.4", "-i", "sine=sample_rate=8000")
@@ -358,14 +360,27 @@ PICTURES = (
     Recipe(name="anamorphic.mp4", what="pixels 4/3 as wide as high", args=(*B_FRAMES, "-vf", "setsar=4/3"), count=10),
 )
 
+STEADY = (
+    "-f",
+    "lavfi",
+    "-i",
+    "gradients=s=96x64:r=25:d=1.6:speed=0.04:c0=0x305040:c1=0xC0A080:n=2:seed=3",
+)  # frames that resemble each other
+
 CODECS = (
     Recipe(
         name="vp8.webm",
         what="VP8 with hidden references",
-        args=("-c:v", "libvpx", "-b:v", "200k", "-auto-alt-ref", "1", "-lag-in-frames", "16"),
+        args=("-map", "1:v", "-c:v", "libvpx", "-b:v", "60k", "-auto-alt-ref", "1", "-lag-in-frames", "16"),
+        inputs=STEADY,
+        two_passes=True,
     ),
     Recipe(
-        name="vp9.webm", what="VP9 with hidden references", args=(*VP9, "-auto-alt-ref", "1", "-lag-in-frames", "8")
+        name="vp9.webm",
+        what="VP9 with hidden references, inside superframes",
+        args=("-map", "1:v", "-c:v", "libvpx-vp9", "-b:v", "60k", "-auto-alt-ref", "1", "-lag-in-frames", "16"),
+        inputs=STEADY,
+        two_passes=True,
     ),
     Recipe(name="vp9.mp4", what="VP9 in MP4", args=VP9),
     Recipe(name="vp9.ivf", what="VP9 in IVF", args=VP9),

@@ -82,6 +82,10 @@ def make(recipe: Recipe, folder: Path, parts: Path) -> None:
     source += [*recipe.before, "-i", "-", *recipe.inputs]
     pix_fmt = ["-pix_fmt", recipe.pix_fmt] if recipe.pix_fmt else []
     command = ["ffmpeg", "-v", "error", "-y", *source, *pix_fmt, *recipe.args, *BITEXACT]
+    if recipe.two_passes:
+        log = ["-passlogfile", str(parts / recipe.name), "-pass"]
+        run([*command, *log, "1", "-f", "null", "-"], raw)
+        command += [*log, "2"]
     if recipe.pipe:
         kind = {".webm": "webm", ".mkv": "matroska", ".mp4": "mp4"}[path.suffix]
         path.write_bytes(run([*command, "-f", kind, "-"], raw))
