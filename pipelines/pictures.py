@@ -135,7 +135,8 @@ class PictureReader:
             if self._in_order_at is not None:
                 number, decoded = self._in_order_at
                 time_s = float(self.table.times_s[min(number, len(self.table) - 1)])
-                self._keep_at(found, wish, decoded, size_px, time_s, is_same=number == wish)
+                is_same = number == wish and self.video.num_damaged == 0  # a packet that gave none puts off the count
+                self._keep_at(found, wish, decoded, size_px, time_s, is_same=is_same)
         return found
 
     def _keep(self, found: dict[int, Picture], wish: int, decoded: Decoded, size_px: int) -> None:

@@ -27,12 +27,15 @@ BURST_SCORE = 1.75
 MOST_BURSTS = 2
 FAINT_SCORE = 1.0
 """``key_moments`` follows this many bursts of a window, down to this score: more cost more and found nothing more."""
+SHORTEST_EVENT_S = 0.3
+"""Strata no longer than this catch every event without looking for it."""
 MARGIN_S = 0.2
 """Candidates reach this far beyond a burst, as the window that found it is wider than some events."""
 BUDGET_SHARE = 0.95
 """The cost is an estimate, as nothing tells beforehand which B-frames are referred to; the rest is kept back."""
 LOOK_STEP_S = 0.2
-"""Distance of candidates where packets say nothing: below the shortest event worth finding (0.3 s)."""
+"""Distance of candidates where packets say nothing: below the shortest event worth finding."""
+FEW_PACKETS = 4
 APART_S = 1.0
 """Pictures further apart than this do not show the same short event."""
 
@@ -94,7 +97,7 @@ def plan_frames(
         for k in range(num_frames)
     ]
     budget = table.cost(uniform) * (BUDGET_SHARE if table.skippable_before[-1] > 0 else 1.0)
-    if sampling is Sampling.KEYFRAMES:
+    if sampling is Sampling.KEYFRAMES or edges_s[1] - edges_s[0] <= SHORTEST_EVENT_S:
         return strata
     if table.cost(itertools.chain(*strata)) > budget:
         strata = [(frame,) for frame in uniform]
@@ -224,7 +227,8 @@ def choose_neighbours(
 
     Returns:
         For each frame the index of the frame nearest to ``step_s`` later, or failing that nearest to ``step_s``
-        earlier, or None where its shot within the window has no other frame near enough.
+        earlier, or None where its shot within the window has no other frame near enough. For the sake of an earlier
+        one, no group of frames is decoded that is not needed anyway.
     """
     first, last = (int(i) for i in np.searchsorted(table.times_s, window, side="left"))
     neighbours: list[int | None] = []
@@ -234,8 +238,15 @@ def choose_neighbours(
         stop = min(last, int(cuts[shot])) if shot < len(cuts) else last
         later = _nearest(table.times_s, frame, (max(frame + 1, start), stop), step_s, max_gap_s)
         earlier = _nearest(table.times_s, frame, (start, min(frame, stop)), -step_s, max_gap_s)
+        if earlier is not None and not _is_cheap(table, frame, earlier):
+            earlier = None
         neighbours.append(earlier if later is None else later)
     return neighbours
+
+
+def _is_cheap(table: FrameTable, frame: int, earlier: int) -> bool:
+    """Tell whether a neighbour is decoded on the way to the frame, or costs next to nothing of its own."""
+    return bool(table.start_index[earlier] == table.start_index[frame]) or table.cost_of(earlier) <= FEW_PACKETS
 
 
 def _nearest(times_s: Floats, frame: int, among: tuple[int, int], step_s: float, max_gap_s: float) -> int | None:

@@ -83,6 +83,7 @@ class VideoSource:
         codec: Name of the decoder.
         is_encrypted: Whether some packets are, which then are not to be shown.
         errors: What went wrong on the way, the first few.
+        num_damaged: Packets so far that the decoder complained of.
         num_decoded: Frames that came out of the decoder so far, wanted or not.
 
     Raises:
@@ -97,7 +98,7 @@ class VideoSource:
         self._held: list[Packet[VideoStream]] = []
         self.is_encrypted = b"encv" in self._head
         self.errors: list[str] = []
-        self.num_decoded = 0
+        self.num_decoded = self.num_damaged = 0
         self._container = self._open()
         try:
             self._choose_stream()
@@ -338,9 +339,10 @@ class VideoSource:
         except av.FFmpegError as error:
             if packet is not None:
                 self._note(error)
-                damage.note(index)
+                num_logged = -1
         if _num_logged_errors() > num_logged or (packet is not None and packet.is_corrupt):
             damage.note(index)
+            self.num_damaged += 1
         self.num_decoded += len(frames)
         for frame in frames:
             yield Decoded(frame.pts, frame, frame.is_corrupt or damage.spoils(frame.pts, index))

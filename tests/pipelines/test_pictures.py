@@ -169,6 +169,18 @@ def test_a_picture_that_the_decoder_mended_is_not_called_exact(
         assert np.array_equal(found[frame].rgb_HWC, wanted[frame].rgb_HWC)
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "mpeg4"), ("avi", "libx264"), ("h264", "libx264")])
+def test_frames_that_are_counted_are_not_exact_after_one_is_lost(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    write_video(path, numbered_frames(COUNT), fps=25, codec=codec, options={"bf": "2"}, keyframe_interval=12)
+    packet = [bytes(p) for p in av.open(str(path)).demux(video=0) if p.size][20]
+    reader = reader_of(path.read_bytes().replace(packet, packet[:4] + bytes(len(packet) - 4)))
+    pictures = reader.pictures(range(COUNT), 48)
+    exact = {frame: read_number(picture.rgb_HWC) for frame, picture in pictures.items() if picture.is_exact}
+    assert 10 < len(exact) < COUNT
+    assert exact == {frame: frame for frame in exact}
+
+
 def test_damage_is_counted_in_the_clip(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     write_video(path, panning_frames(COUNT, 2, -1), fps=25, options={"bf": "0"}, keyframe_interval=12)

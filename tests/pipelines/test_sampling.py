@@ -175,6 +175,12 @@ def test_a_neighbour_comes_from_the_same_shot() -> None:
     assert choose_neighbours(table, [5, 6, 7], (0.0, 5.0), 0.5, 1.0, cuts) == [3, None, 9]
 
 
+def test_no_group_of_frames_is_decoded_for_an_earlier_neighbour() -> None:
+    table = table_of([0.1] * 30, keys={0, 20, 29})
+    assert choose_neighbours(table, [29, 19], (0.0, 3.0), 0.1, 0.2, NO_CUTS) == [None, 20]
+    assert choose_neighbours(table_of([0.1] * 30, keys=range(30)), [29], (0.0, 3.0), 0.1, 0.2, NO_CUTS) == [28]
+
+
 def test_the_first_frame_can_be_a_neighbour() -> None:
     assert choose_neighbours(table_of([0.1, 0.1]), [0, 1], (0.0, 0.2), 0.1, 0.5, NO_CUTS) == [1, 0]
 
