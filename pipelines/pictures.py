@@ -8,7 +8,7 @@ the video is decoded in order and the n-th picture out of the decoder gets the n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -61,7 +61,7 @@ class PictureReader:
             self.video.close()
             raise
         self.table = self._layout.table
-        self._in_order = enumerate(self.video.frames(0, len(self.video.packets) - 1, None))
+        self._in_order = _numbered(self.video.frames(0, len(self.video.packets) - 1, None))
         self._in_order_at: tuple[int, Decoded] | None = None
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class PictureReader:
             if self._in_order_at is not None:
                 number, decoded = self._in_order_at
                 time_s = float(self.table.times_s[min(number, len(self.table) - 1)])
-                is_same = number == wish and self.video.num_damaged == 0  # a packet that gave none puts off the count
+                is_same = number == wish and self.video.num_damaged == 0  # after damage there is no sure count
                 self._keep_at(found, wish, decoded, size_px, time_s, is_same=is_same)
         return found
 
@@ -167,6 +167,14 @@ def in_order(found: dict[int, Picture]) -> dict[int, Picture]:
         if all(p.time_s <= mine_s if frame < wish else p.time_s >= mine_s for frame, p in kept.items()):
             kept[wish] = found[wish]
     return kept
+
+
+def _numbered(frames: Iterable[Decoded]) -> Iterator[tuple[int, Decoded]]:
+    """Number frames in order of presentation, leaving out the numbers of packets that gave none."""
+    number = -1
+    for decoded in frames:
+        number = number + 1 if decoded.place is None else max(number + 1, decoded.place)
+        yield number, decoded
 
 
 def _nearer(ticks: int, before: Decoded | None, after: Decoded) -> Decoded:

@@ -5,12 +5,10 @@ The demuxer runs once over the video stream and notes every packet. Packets of s
 is an index into a list; large files are sought, and the packet found is checked against the table.
 
 Colours: swscale turns every pixel format into 8-bit RGB with the matrix and range the stream declares (BT.601 if it
-declares none), without alpha; ``tone`` then brings PQ and HLG into the range of a screen. Interlaced pictures keep both
-fields: they are converted at full size, since swscale would scale each field by itself and leave a comb.
+declares none), without alpha; interlaced pictures at full size, since it would scale each field by itself and leave a
+comb. ``tone`` then brings PQ and HLG into the range of a screen.
 
-Damage: a frame is damaged if the decoder says so, if it logged an error or failed at the frame's packet, or if the
-container marks that packet; and so is every frame after it that may refer to it, up to the next keyframe. Decoders of
-VP8, VP9 and mostly of HEVC do not notice wrong bytes.
+Damage: a frame is damaged if the decoder or the container complains of its packet, and so is what may refer to it.
 """
 
 from __future__ import annotations
@@ -63,11 +61,13 @@ class Decoded:
         ticks: Presentation time in stream ticks, None if the container has none.
         frame: Full-size pixels in the decoder's own format.
         is_damaged: Whether parts of it are made up by the decoder, or may be.
+        place: Number in order of presentation of the packet it came from, None for the last ones out of the decoder.
     """
 
     ticks: int | None
     frame: VideoFrame
     is_damaged: bool
+    place: int | None
 
 
 class VideoSource:
@@ -344,8 +344,9 @@ class VideoSource:
             damage.note(index)
             self.num_damaged += 1
         self.num_decoded += len(frames)
+        place = None if packet is None else index - self._context.reorder_depth
         for frame in frames:
-            yield Decoded(frame.pts, frame, frame.is_corrupt or damage.spoils(frame.pts, index))
+            yield Decoded(frame.pts, frame, frame.is_corrupt or damage.spoils(frame.pts, index), place)
 
     def _seek(self, index: int) -> int:
         """Move the demuxer to a packet, or before it; return where in decoding order it then stands."""

@@ -181,6 +181,18 @@ def test_frames_that_are_counted_are_not_exact_after_one_is_lost(tmp_path: Path,
     assert exact == {frame: frame for frame in exact}
 
 
+def test_a_packet_that_says_no_frame_does_not_put_off_the_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    options = {"bf": "2"}
+    write_video(path, numbered_frames(COUNT), fps=25, codec="mpeg4", options=options, keyframe_interval=12)
+    packet = [bytes(p) for p in av.open(str(path)).demux(video=0) if p.size][20]
+    reader = reader_of(path.read_bytes().replace(packet, packet[:4] + bytes(len(packet) - 4)))
+    pictures = reader.pictures(range(COUNT), 48)
+    inexact = {frame for frame, picture in pictures.items() if not picture.is_exact}
+    assert inexact <= {19, 20, 21}  # around the one that is not there
+    assert all(read_number(pictures[frame].rgb_HWC) == frame for frame in range(24, COUNT))
+
+
 def test_damage_is_counted_in_the_clip(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     write_video(path, panning_frames(COUNT, 2, -1), fps=25, options={"bf": "0"}, keyframe_interval=12)
