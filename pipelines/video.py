@@ -1,4 +1,4 @@
-"""Containers and codecs: index a video, decode ranges of packets. With ``video_writer`` the only file that knows PyAV.
+"""Containers and codecs: index a video, decode ranges of packets. The only file that reads with PyAV.
 
 FFmpeg is given bytes without a name, a list of demuxers and decoders it may use, and no way to open anything else.
 The demuxer runs once over the video stream and notes every packet. Packets of small files are kept, so that a "seek"
@@ -7,8 +7,6 @@ is an index into a list; large files are sought, and the packet found is checked
 Colours: swscale turns every pixel format into 8-bit RGB with the matrix and range the stream declares (BT.601 if it
 declares none), without alpha; interlaced pictures at full size, since it would scale each field by itself and leave a
 comb. ``tone`` then brings PQ and HLG into the range of a screen.
-
-Damage: a frame is damaged if the decoder or the container complains of its packet, and so is what may refer to it.
 """
 
 from __future__ import annotations
