@@ -256,7 +256,8 @@ class VideoSource:
         context.thread_count = 1
         # Stops pictures that grow on the way; decoders compare with what they put into memory, margins included.
         context.options = {"max_pixels": str(allowed + MARGIN_PX * (width_px + height_px + MARGIN_PX))}
-        context.open(strict=False)  # while nothing is to be skipped: dav1d would stay with what it was opened with
+        with suppress(av.FFmpegError):  # decoding will meet it again
+            context.open(strict=False)  # while nothing is to be skipped: dav1d would stay with what it was opened with
         self._stream, self._context = stream, context
 
     def _kept_back_size(self, index: int) -> tuple[int, int]:

@@ -31,9 +31,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tests.golden.decode_recipes import AVI_CLOCK, PARTS, RECIPES, Recipe
+from tests.golden.decode_kinds import CODECS, PICTURES
+from tests.golden.decode_recipes import AVI_CLOCK, PARTS, STREAMS, TIMES, Recipe
 
 HERE = Path(__file__).parent
+RECIPES = (*TIMES, *STREAMS, *PICTURES, *CODECS)
 CELLS = 8
 MOST_RUNS = 40
 MAX_BYTES = 20_000
