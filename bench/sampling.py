@@ -55,6 +55,7 @@ def main(argv: list[str]) -> int:
     """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=96, help="web-like videos; half as many of the blind kind")
+    parser.add_argument("--first", type=int, default=0, help="first seed; other seeds are other videos")
     parser.add_argument("--output", type=Path, default=Path("out/bench-sampling"), help="where the videos are kept")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -62,8 +63,8 @@ def main(argv: list[str]) -> int:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; ", end="")
     print(f"{len(recordings)} recordings as backgrounds")
     groups = {
-        "web-like": scenes(arguments.scenes, WEB_ENCODERS, recordings),
-        "blind": scenes(arguments.scenes // 2, BLIND_ENCODERS, recordings),
+        "web-like": scenes(arguments.scenes, WEB_ENCODERS, recordings, arguments.first),
+        "blind": scenes(arguments.scenes // 2, BLIND_ENCODERS, recordings, arguments.first),
     }
     for name, chosen in groups.items():
         results = [_measure(scene, arguments.output, f"{name} {i + 1}/{len(chosen)}") for i, scene in enumerate(chosen)]

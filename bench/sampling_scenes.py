@@ -219,11 +219,11 @@ class _Event:
         return np.clip(result_HWC, 0, 255).astype(np.uint8)
 
 
-def scenes(count: int, names: Collection[str], recordings: list[Path]) -> list[Scene]:
-    """Return ``count`` scenes that go round all backgrounds, events and encoders, every second one over a recording."""
+def scenes(count: int, names: Collection[str], recordings: list[Path], first: int = 0) -> list[Scene]:
+    """Return ``count`` scenes from a seed on, over all backgrounds, events and encoders; half are over recordings."""
     backgrounds = [str(path) for path in recordings]
     encoders, chosen = list(names), []
-    for seed in range(count):
+    for seed in range(first, first + count):
         made = MADE_BACKGROUNDS[(seed // 2) % len(MADE_BACKGROUNDS)]
         real = backgrounds[(seed // 2) % len(backgrounds)] if backgrounds else made
         chosen.append(

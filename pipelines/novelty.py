@@ -1,11 +1,10 @@
 """What the packet sizes tell of a video before anything is decoded: bursts, where something short happens, and cuts.
 
 An encoder spends bytes where a picture cannot be predicted from those before it. So the bytes of a sliding window of
-0.3 and of 0.6 s are divided by what such windows usually hold within two seconds around it, as a logarithm, and by
-how much that ratio usually varies in this video (its median absolute deviation). The result, the score, is about 1
-where nothing happens and several times that where something does. Fewer bytes than usual count for less, as the end
-of an event also shows in them. Keyframes are large by nature and are given the size of their neighbours; where all
-frames are keyframes, nothing is predicted, and a change in either direction counts.
+0.3 s are divided by what such windows usually hold within two seconds around it, as a logarithm, and by how much that
+ratio usually varies in this video (its median absolute deviation). The result, the score, is below about 1 where
+nothing happens and several times that where something does. Keyframes are large by nature and are given the size of
+their neighbours; where all frames are keyframes, nothing is predicted, and a change in either direction counts.
 
 This is blind where the encoder holds the rate instead of the quality, and to what costs few bytes, such as slow fades.
 """
@@ -18,13 +17,14 @@ import numpy as np
 
 from pipelines.frame_table import Floats, FrameTable, Ints
 
-WIDTHS_S = (0.3, 0.6)
+WIDTH_S = 0.3
 LOCAL_SPAN_S = 4.0
-FEWER_BYTES_WEIGHT = 0.3
 USUAL_SPREAD = 0.05
 """Added to the spread (log ratio), so that streams of nearly constant size make no large scores out of nothing."""
 INTRA_SPREAD = 0.01
 """The same where every frame is a keyframe: their sizes depend on the picture alone and hardly waver."""
+FEW_BYTES = 8.0
+"""Added to the bytes of a frame: skipping one costs a few, and a few more are no event."""
 GAUSSIAN_MAD = 1.4826
 """Median absolute deviation times this is the standard deviation of a normal distribution."""
 OUT_OF_STEP = 0.9
@@ -59,36 +59,24 @@ class Novelty:
     """
 
     def __init__(self, table: FrameTable) -> None:
-        self._times_s = table.times_s
         is_intra = float(table.is_key.mean()) > 0.5  # noqa: PLR2004 - most frames
         sums = np.concatenate([[0.0], np.cumsum(table.sizes_bytes if is_intra else _without_keyframes(table))])
-        weight, spread = (1.0, INTRA_SPREAD) if is_intra else (FEWER_BYTES_WEIGHT, USUAL_SPREAD)
-        self._ends, self._scores = [], []
-        for width_s in WIDTHS_S:
-            ends = np.searchsorted(self._times_s, self._times_s + width_s - 1e-6, side="left")
-            ends = np.maximum(ends, np.arange(len(ends)) + 1)
-            mean_bytes = (sums[ends] - sums[:-1]) / (ends - np.arange(len(ends)))
-            self._ends.append(ends)
-            self._scores.append(_scores(self._times_s, mean_bytes, weight, spread))
+        starts = np.arange(len(table))
+        ends = np.searchsorted(table.times_s, table.times_s + WIDTH_S - 1e-6, side="left")
+        self._ends = np.maximum(ends, starts + 1)
+        mean_bytes = (sums[self._ends] - sums[:-1]) / (self._ends - starts)
+        ratios = np.log(mean_bytes + FEW_BYTES)
+        ratios -= local_median(table.times_s, ratios)
+        ratios /= GAUSSIAN_MAD * np.median(np.abs(ratios)) + (INTRA_SPREAD if is_intra else USUAL_SPREAD)
+        self._scores = np.abs(ratios) if is_intra else ratios
 
     def burst(self, start: int, stop: int) -> Burst | None:
-        """Return the most unusual stretch that begins in the half-open range of frames; None if there are no frames."""
-        best: Burst | None = None
-        for ends, scores in zip(self._ends, self._scores, strict=True):
-            stop_of_width = max(int(np.searchsorted(ends[start:stop], stop, side="right")) + start, start + 1)
-            if start >= min(stop, stop_of_width):
-                continue
-            first = start + int(np.argmax(scores[start : min(stop, stop_of_width)]))
-            if best is None or scores[first] > best.score:
-                best = Burst(float(scores[first]), first, min(int(ends[first]), stop) - 1)
-        return best
-
-
-def _scores(times_s: Floats, mean_bytes: Floats, fewer_weight: float, spread: float) -> Floats:
-    logs = np.log(mean_bytes + 8.0)  # a few bytes of a skipped frame are no event
-    ratios = logs - local_median(times_s, logs)
-    ratios /= GAUSSIAN_MAD * np.median(np.abs(ratios)) + spread
-    return np.where(ratios < 0, -fewer_weight * ratios, ratios)
+        """Return the most unusual stretch within the half-open range of frames; None if there are no frames."""
+        if start >= stop:
+            return None
+        fitting = start + int(np.searchsorted(self._ends[start:stop], stop, side="right"))
+        first = start + int(np.argmax(self._scores[start : max(fitting, start + 1)]))
+        return Burst(float(self._scores[first]), first, min(int(self._ends[first]), stop) - 1)
 
 
 def _without_keyframes(table: FrameTable) -> Floats:

@@ -5,8 +5,8 @@ gives one frame. ``uniform`` takes the frame nearest to the stratum's centre. ``
 stratum's middle half that needs the fewest packets decoded, mostly a keyframe. ``key_moments`` does the same but for
 the two strata with the most novel bursts of bytes (:mod:`pipelines.novelty`): there the frames of the burst are
 candidates, all are decoded, and the one that looks least like anything else seen of the window is taken. ``thorough``
-follows every clear burst, and spends what is left of ``uniform``'s cost on strata whose packets say nothing: more
-candidates, the cheapest first. None of them costs more than ``uniform``.
+spends what is left of ``uniform``'s cost on more candidates in all strata, the cheapest first, as packets do not tell
+everything. None of them costs more than ``uniform``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from fal_model.spec import Sampling
 from pipelines.frame_table import Floats, FrameTable, Ints
 from pipelines.novelty import Novelty
 
-BURST_SCORE = 1.75
-"""``thorough`` takes more bursts than ``MOST_BURSTS`` down to this score."""
 MOST_BURSTS = 2
 FAINT_SCORE = 1.0
-"""``key_moments`` follows this many bursts of a window, down to this score: more cost more and found nothing more."""
+"""This many bursts of a window are followed, down to this score: more of them cost more and found nothing more."""
 SHORTEST_EVENT_S = 0.3
 """Strata no longer than this catch every event without looking for it."""
 MARGIN_S = 0.2
@@ -101,10 +99,9 @@ def plan_frames(
         return strata
     if table.cost(itertools.chain(*strata)) > budget:
         strata = [(frame,) for frame in uniform]
-    least = BURST_SCORE if sampling is Sampling.THOROUGH else math.inf
-    is_clear = _buy_bursts(table, novelty, strata, ranges, budget=budget, least_score=least)
+    _buy_bursts(table, novelty, strata, ranges, budget)
     if sampling is Sampling.THOROUGH:
-        _buy_looks(table, strata, {k: ranges[k] for k in range(num_frames) if not is_clear[k]}, budget)
+        _buy_looks(table, strata, ranges, budget)
     return strata
 
 
@@ -125,30 +122,20 @@ def _cheapest(table: FrameTable, start: int, stop: int, centre_s: float) -> int:
 
 
 def _buy_bursts(
-    table: FrameTable,
-    novelty: Novelty,
-    strata: Strata,
-    ranges: list[tuple[int, int]],
-    *,
-    budget: float,
-    least_score: float,
-) -> list[bool]:
-    """Make bursts the candidates of their strata, the most novel first, while the budget lasts; tell the clear ones."""
-    is_clear = [False] * len(strata)
-    bursts = [novelty.burst(*inside) for inside in ranges]
-    found = [(burst.score, k, burst) for k, burst in enumerate(bursts) if burst is not None]
-    for rank, (score, k, burst) in enumerate(sorted(found, key=lambda item: (-item[0], item[1]))):
-        if score < (least_score if rank >= MOST_BURSTS else FAINT_SCORE):
-            break
+    table: FrameTable, novelty: Novelty, strata: Strata, ranges: list[tuple[int, int]], budget: float
+) -> None:
+    """Make the most novel bursts the candidates of their strata, as far as the budget allows."""
+    found = [(novelty.burst(*inside), k) for k, inside in enumerate(ranges)]
+    bursts = [(burst, k) for burst, k in found if burst is not None and burst.score >= FAINT_SCORE]
+    for burst, k in sorted(bursts, key=lambda item: (-item[0].score, item[1]))[:MOST_BURSTS]:
         low_s, high_s = table.times_s[burst.first] - MARGIN_S, table.times_s[burst.last] + MARGIN_S
         start, stop = np.searchsorted(table.times_s, [low_s, high_s + 1e-6])
         inside = np.arange(max(int(start), ranges[k][0]), min(int(stop), ranges[k][1]))
         wide, narrow = tuple(_references(table, inside)), ((burst.first + burst.last) // 2,)
         for candidates in (wide, narrow):
             if table.cost(itertools.chain(*strata[:k], candidates, *strata[k + 1 :])) <= budget:
-                strata[k], is_clear[k] = candidates, score >= BURST_SCORE
+                strata[k] = candidates
                 break
-    return is_clear
 
 
 def _references(table: FrameTable, frames: Ints) -> list[int]:
@@ -156,9 +143,9 @@ def _references(table: FrameTable, frames: Ints) -> list[int]:
     return [int(f) for f in frames if not table.is_skippable(f)] or frames.tolist()
 
 
-def _buy_looks(table: FrameTable, strata: Strata, ranges: dict[int, tuple[int, int]], budget: float) -> None:
-    """Add candidates within the ranges of some strata, the cheapest of all first, while the budget lasts."""
-    inside = [_references(table, np.arange(*frames)) for frames in ranges.values()]
+def _buy_looks(table: FrameTable, strata: Strata, ranges: list[tuple[int, int]], budget: float) -> None:
+    """Add candidates within the strata's ranges, the cheapest of all first, while the budget lasts."""
+    inside = [_references(table, np.arange(*frames)) for frames in ranges]
     spread = [np.asarray(frames)[spaced(table.times_s[frames], LOOK_STEP_S)] for frames in inside if frames]
     frames = np.concatenate([np.zeros(0, np.int64), *spread])
     frames = frames[np.argsort(table.packet_index[frames] - table.start_index[frames], kind="stable")]
@@ -170,7 +157,7 @@ def _buy_looks(table: FrameTable, strata: Strata, ranges: dict[int, tuple[int, i
         else:
             high = middle - 1
     bought = frames[:low].tolist()
-    for k, (start, stop) in ranges.items():
+    for k, (start, stop) in enumerate(ranges):
         strata[k] = tuple(sorted({*strata[k], *(frame for frame in bought if start <= frame < stop)}))
 
 
