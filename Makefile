@@ -5,7 +5,8 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 READY := .venv/.ready
-BENCHES := bench/real_videos.py
+BENCHES := bench/sampling.py bench/flow.py bench/decode.py bench/isolation.py bench/leaks.py bench/fuzz.py bench/outcomes.py \
+    bench/real_videos.py
 MODEL ?= demo/train/model
 ARGS ?=
 
@@ -83,7 +84,7 @@ lock: ## Write constraints.txt anew from what pyproject.toml allows today
 	@echo "== lock: resolving in a fresh environment (a few minutes)"
 	@rm -rf build/lock && mkdir -p build
 	@"$$( [ -x $(PY) ] && echo $(PY) || echo python3.11 )" -m venv build/lock
-	@build/lock/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
+	@build/lock/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	@{ sed -n '/^#/p' constraints.txt; \
 	   build/lock/bin/python -m pip freeze --exclude-editable | sed -E 's/\+[A-Za-z0-9.]+$$//' \
 	   | grep -Ev '^(nvidia-|cuda-|triton==)' | LC_ALL=C sort -f; } > build/constraints.txt

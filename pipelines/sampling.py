@@ -29,13 +29,16 @@ SHORTEST_EVENT_S = 0.3
 """Strata no longer than this catch every event without looking for it."""
 MARGIN_S = 0.2
 """Candidates reach this far beyond a burst, as the window that found it is wider than some events."""
-BUDGET_SHARE = 0.95
+BUDGET_SHARE = 0.92
 """The cost is an estimate, as nothing tells beforehand which B-frames are referred to; the rest is kept back."""
 LOOK_STEP_S = 0.2
 """Distance of candidates where packets say nothing: below the shortest event worth finding."""
 FEW_PACKETS = 4
 APART_S = 1.0
-"""Pictures further apart than this do not show the same short event."""
+"""Pictures at least this far apart do not show the same short event."""
+LOOK_LEVELS = 16
+"""Steps of a gray level in which pictures are compared: sums of whole numbers are exact, in whatever order a processor
+adds them."""
 
 Strata = list[tuple[int, ...]]
 
@@ -177,13 +180,13 @@ def settle(strata: Strata, looks: dict[int, npt.NDArray[np.float32]], times_s: F
 
     Returns:
         For each stratum the candidate whose picture differs most (in the mean square) from the most similar picture
-        taken more than ``APART_S`` away from it. Where there is none to compare with, and of equally novel ones, the
+        taken at least ``APART_S`` away from it. Where there is none to compare with, and of equally novel ones, the
         one nearest to the middle of the candidates.
     """
     frames = sorted(looks)
     scores = dict.fromkeys(frames, 0.0)
     if any(len(candidates) > 1 for candidates in strata) and frames:
-        pictures_NP = np.stack([looks[frame].ravel() for frame in frames]).astype(np.float64)
+        pictures_NP = np.rint(LOOK_LEVELS * np.stack([looks[frame].ravel() for frame in frames]).astype(np.float64))
         squares_N = (pictures_NP**2).sum(axis=1)
         distance_NN = squares_N[:, None] + squares_N[None] - 2 * pictures_NP @ pictures_NP.T
         seen_s = times_s[frames]
