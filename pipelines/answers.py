@@ -54,10 +54,14 @@ def nonsense(what: str) -> VideoError:
 
 
 def read_error(header: dict[str, Any]) -> VideoError:
-    """Turn an ``error`` message into the error, believing nothing but its kind."""
+    """Turn an ``error`` message into the error, believing nothing but its kind.
+
+    Raises:
+        VideoError: it is malformed; no process sends such a message which can be given another video.
+    """
     kind, message, stage = header.get("kind"), header.get("message"), header.get("stage")
     if kind not in tuple(FailureKind) or not isinstance(message, str) or stage not in STAGES:
-        return nonsense("a malformed error")
+        raise nonsense("a malformed error")
     return VideoError(FailureKind(kind), message, stage)
 
 
