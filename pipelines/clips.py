@@ -146,6 +146,8 @@ def _clips(reader: PictureReader, spec: ClipSpec, *, with_flow: bool) -> Iterato
     novelty, flow = Novelty(table), FlowEstimator(spec)
     max_gap_s = MAX_GAP_STEPS * spec.flow_step_s
     for index, window in enumerate(sampling.cut_windows(table.duration_s, spec.window_s, table.times_s[cuts].tolist())):
+        if _shows_nothing(table, window, spec.num_frames):
+            continue
         strata = sampling.plan_frames(table, novelty, window, spec.num_frames, spec.sampling)
         candidates = sorted({frame for stratum in strata for frame in stratum})
         nearest: list[int | None] = [None] * len(candidates)
@@ -161,6 +163,16 @@ def _clips(reader: PictureReader, spec: ClipSpec, *, with_flow: bool) -> Iterato
             clip = _assemble(index, window, frames, neighbours, pictures, until_s=until_s, spec=spec, flow=flow)
             if clip.covered_s > 0:
                 yield clip
+
+
+def _shows_nothing(table: FrameTable, window: tuple[float, float], num_frames: int) -> bool:
+    """Tell whether no frame begins in a window and the one before has left the screen: a hole, no clip is made of it.
+
+    Recordings that start at every movement have holes of hours, and to decode the frame before for each window is dear.
+    """
+    first, stop = np.searchsorted(table.times_s, window)
+    first_centre_s = window[0] + (window[1] - window[0]) / num_frames / 2
+    return bool(first == stop and table.until_s[first - 1] <= first_centre_s)
 
 
 def _settle(strata: sampling.Strata, pictures: dict[int, Picture], table: FrameTable) -> list[int]:
