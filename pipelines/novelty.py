@@ -124,8 +124,22 @@ def cut_frames(table: FrameTable) -> Ints:
     out_of_step = keys[1:][gaps < OUT_OF_STEP * gaps.max(initial=0)]
     sizes, times_s = table.sizes_bytes[others], table.times_s[others]
     large = np.flatnonzero(sizes > CUT_SIZE * np.median(table.sizes_bytes[keys]))
-    alone = [i for i in large if sizes[i] > CUT_RATIO * _largest_other(times_s, sizes, int(i))]
+    alone = [
+        i
+        for i in _without_rivals(times_s, sizes, large)
+        if sizes[i] > CUT_RATIO * _largest_other(times_s, sizes, int(i))
+    ]
     return np.union1d(out_of_step, others[alone]).astype(np.int64)
+
+
+def _without_rivals(times_s: Floats, sizes: Floats, large: Ints) -> Ints:
+    """Leave out frames with a large one next to them: a quick first look, as in noise every frame is large."""
+    has_rival = np.zeros(len(large), np.bool_)
+    near = np.flatnonzero(np.diff(times_s[large]) < CUT_REACH_S)
+    before, after = sizes[large[near]], sizes[large[near + 1]]
+    has_rival[near] |= before <= CUT_RATIO * after
+    has_rival[near + 1] |= after <= CUT_RATIO * before
+    return large[~has_rival].astype(np.int64)
 
 
 def _largest_other(times_s: Floats, values: Floats, index: int) -> float:

@@ -93,6 +93,18 @@ def test_a_keyframe_out_of_step_and_a_huge_frame_are_cuts() -> None:
     assert cut_frames(table).tolist() == [73, 150]
 
 
+@given(st.lists(st.tuples(st.sampled_from([0.3, 0.45, 1.25]), st.sampled_from([2, 9, 40])), min_size=1, max_size=30))
+@settings(deadline=None, max_examples=100)
+def test_a_cut_is_larger_than_everything_within_a_second(rows: list[tuple[float, int]]) -> None:
+    table = table_of([0.1] + [gap_s for gap_s, _ in rows], [10] + [size for _, size in rows], {0})
+    others = range(1, len(table))
+    near = {i: [j for j in others if j != i and -1 <= table.times_s[j] - table.times_s[i] < 1] for i in others}
+    sizes = table.sizes_bytes
+    assert cut_frames(table).tolist() == [
+        i for i in others if sizes[i] > 5 and all(sizes[i] > 4 * sizes[j] for j in near[i])
+    ]
+
+
 def test_a_steady_interval_shows_no_cut() -> None:
     assert len(cut_frames(table_of([0.04] * 200, keys=set(range(0, 200, 50))))) == 0
 
