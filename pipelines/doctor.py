@@ -236,8 +236,8 @@ def examine() -> list[Fact]:
     for look in looks:
         try:
             facts += look()
-        except ImportError as error:
-            facts.append(fact("installation", str(error), "make setup", is_fatal=True))
+        except Exception as error:  # noqa: BLE001 - broken libraries and drivers raise anything; it has to be told
+            facts.append(fact("installation", f"{type(error).__name__}: {error}", "make setup", is_fatal=True))
     return facts
 
 

@@ -105,6 +105,16 @@ def test_a_library_that_cannot_be_imported_is_one_fact(monkeypatch: pytest.Monke
     assert (found.status, found.advice) == (Status.FAIL, "make setup")
 
 
+def test_a_library_that_breaks_in_its_own_way_is_one_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look() -> list[Fact]:
+        raise OSError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(doctor, "gpu_facts", look)
+    monkeypatch.setattr(doctor, "decoding_facts", list)
+    found = named(doctor.examine(), "installation")
+    assert (found.status, found.found) == (Status.FAIL, "OSError: libcudart.so.13: cannot open shared object file")
+
+
 def test_a_machine_on_which_nothing_decodes_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "WORKER_MODULE", "pipelines.no_such_module")
     (found,) = doctor.decoding_facts()
