@@ -153,6 +153,15 @@ def test_what_is_seen_again_at_another_time_is_not_new() -> None:
     assert settle([(2,), (6, 7, 8), (15,)], looks, times_s) == [2, 8, 15]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_pictures_equally_novel_are_told_apart_by_no_rounding_error(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    picture, times_s = random.uniform(0, 255, 576).astype(np.float32), np.arange(0.0, 10.0, 0.1)
+    looks = {frame: random.permutation(picture) for frame in (50, 51, 52)}  # as far from evenly gray as each other
+    looks |= {frame: np.full(576, 12.3, np.float32) for frame in (2, 90)}
+    assert settle([(2,), (50, 51, 52), (90,)], looks, times_s) == [2, 51, 90]
+
+
 def test_candidates_that_could_not_be_decoded_are_passed_over() -> None:
     times_s = np.arange(0.0, 10.0, 0.5)
     assert settle([(2, 3), (6, 7, 8)], {3: look(1.0), 8: look(1.0)}, times_s) == [3, 8]
