@@ -35,6 +35,8 @@ Deliver = Callable[[list[str]], list[Frames]]
 CONTESTANTS = {
     "FAL key moments + flow": ("fal", "key_moments+flow"),
     "FAL key moments": ("fal", "key_moments"),
+    "FAL keyframes + flow": ("fal", "keyframes+flow"),
+    "FAL keyframes": ("fal", "keyframes"),
     "FAL uniform + flow": ("fal", "uniform+flow"),
     "FAL uniform": ("fal", "uniform"),
     "torchcodec exact": ("torchcodec", "exact"),
@@ -77,6 +79,8 @@ def fal() -> tuple[str, dict[str, Deliver]]:
     return versions, {
         "key_moments+flow": variant(Sampling.KEY_MOMENTS, True),
         "key_moments": variant(Sampling.KEY_MOMENTS, False),
+        "keyframes+flow": variant(Sampling.KEYFRAMES, True),
+        "keyframes": variant(Sampling.KEYFRAMES, False),
         "uniform+flow": variant(Sampling.UNIFORM, True),
         "uniform": variant(Sampling.UNIFORM, False),
     }

@@ -134,7 +134,9 @@ def goals(file_sets: Sequence[FileSet]) -> list[str]:
     short = [(s, s.done()) for s in file_sets if s.kind == "short"]
     rows = (
         ("web-like, key moments + flow", web, "FAL key moments + flow", 5.0, 15.0),
+        ("the same with `keyframes`", web, "FAL keyframes + flow", 5.0, 15.0),
         ("short real clips, key moments + flow", short, "FAL key moments + flow", 1.0, 1.5),
+        ("the same with `keyframes`", short, "FAL keyframes + flow", 1.0, 1.5),
         ("web-like, uniform without flow", web, "FAL uniform", 1.0, 1.5),
         ("short real clips, uniform without flow", short, "FAL uniform", 1.0, 1.5),
     )
