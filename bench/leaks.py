@@ -78,7 +78,9 @@ class Sample:
 def main() -> int:
     """Run, write, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("out/bench-leaks"), help="folder for leaks.csv and leaks.svg")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/bench-leaks"), help="folder for leaks.csv and leaks.svg"
+    )
     parser.add_argument("--count", type=int, default=10_000, help="videos to open, at least 100")
     parser.add_argument("--every", type=int, default=100, help="videos from sample to sample")
     parser.add_argument("--in-process", action="store_true", help="decode in this process, without a child")
