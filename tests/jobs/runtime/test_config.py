@@ -103,7 +103,10 @@ def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
         ("train.learning_rate=0", "train.learning_rate: got 0: Input should be greater than 0"),
         ("loop.workers=0", "loop.workers: got 0: Input should be greater than or equal to 1"),
         ("train.loss.label_smoothing=1", "train.loss.label_smoothing: got 1: Input should be less than 1"),
-        ("clip.sampling=often", "clip.sampling: got 'often': Input should be 'key_moments' or 'uniform'"),
+        (
+            "clip.sampling=often",
+            "clip.sampling: got 'often': Input should be 'key_moments', 'keyframes', 'thorough' or 'uniform'",
+        ),
         ("clip.size_px=32", "clip.flow_size_px: got 56, must be at most size_px (32)"),
         ("train.total_steps=6", "train.warmup_steps: got 100, must be at most total_steps (6)"),
     ],
