@@ -14,11 +14,10 @@ NO_TIME = -(2**63)
 """Stands for a missing time stamp in integer arrays."""
 DEFAULT_FPS = 25.0
 ENOUGH_TIMES = 0.4
-MIN_FRAME_S = 1e-4
-"""Frames that follow each other faster than this, on average, have wrong times: no camera is that quick."""
 """Share of packets that must carry a presentation time of their own for the times to be used (interlaced video
 stores two packets per frame, of which only the first has one)."""
-
+MIN_FRAME_S = 1e-4
+"""Frames that follow each other faster than this, on average, have wrong times: no camera is that quick."""
 MAX_UNSTATED_S = 1.0
 """A frame whose packet does not say how long it stays is taken to be on screen no longer than this."""
 
