@@ -91,18 +91,18 @@ def frames_of_fal_counted() -> Iterator[list[int]]:
     """Count the frames that FAL's decoder gives; those it is told to skip are none."""
     from pipelines.video import VideoSource
 
-    count, original = [0], VideoSource.frames
+    count, original = [0], VideoSource.close
 
-    def counted(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        for frame in original(*args, **kwargs):
-            count[0] += 1
-            yield frame
+    def counted(self: VideoSource) -> None:
+        count[0] += self.num_decoded
+        self.num_decoded = 0  # a source may be closed twice
+        original(self)
 
-    VideoSource.frames = counted  # type: ignore[method-assign] # restored below; only while counting
+    VideoSource.close = counted  # type: ignore[method-assign] # restored below; only while counting
     try:
         yield count
     finally:
-        VideoSource.frames = original  # type: ignore[method-assign] # what it was
+        VideoSource.close = original  # type: ignore[method-assign] # what it was
 
 
 def torchcodec() -> tuple[str, dict[str, Deliver]]:

@@ -178,7 +178,8 @@ def _shows_nothing(table: FrameTable, window: tuple[float, float], num_frames: i
 def _settle(strata: sampling.Strata, pictures: dict[int, Picture], table: FrameTable) -> list[int]:
     if all(len(candidates) == 1 for candidates in strata):
         return [candidates[0] for candidates in strata]
-    looks = {frame: pixels.thumbnail(picture.rgb_HWC, LOOK_SIZE_PX) for frame, picture in pictures.items()}
+    candidates = {frame for stratum in strata for frame in stratum} & set(pictures)  # not what flow needs beside them
+    looks = {frame: pixels.thumbnail(pictures[frame].rgb_HWC, LOOK_SIZE_PX) for frame in candidates}
     return sampling.settle(strata, looks, table.times_s)
 
 

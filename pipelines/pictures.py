@@ -16,10 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fal_model.errors import FailureKind, VideoError
+from pipelines.frame_stream import FrameStream
 from pipelines.frame_table import Run
 from pipelines.limits import DecodeLimits
 from pipelines.packets import Layout, lay_out
 from pipelines.video import Decoded, VideoSource
+
+LONG_RUN = 16
+"""Packets that are worth a few more, so as not to be decoded twice."""
+MOST_BEYOND = 32
+"""Decoders keep back fewer frames than this; 16 is the most that H.264 and HEVC allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,8 @@ class PictureReader:
             self.video.close()
             raise
         self.table = self._layout.table
-        self._in_order = _numbered(self.video.frames(0, len(self.video.packets) - 1, None))
+        self._stream = FrameStream(self.video, 0)
+        self._in_order = _numbered(self._stream.frames(len(self.video.packets) - 1, None))
         self._in_order_at: tuple[int, Decoded] | None = None
 
     def close(self) -> None:
@@ -86,8 +93,9 @@ class PictureReader:
         if not self._layout.is_timed:
             return self._read_in_order(wanted, size_px)
         found: dict[int, Picture] = {}
-        for run in self.table.runs(wanted):
-            pictures = self._read_run(run, size_px)
+        runs = self.table.runs(wanted)
+        for run in runs:
+            pictures = self._read_run(run, size_px, self._beyond(run) if run is runs[-1] else 0)
             if not pictures and run.start > 0:  # the keyframe was none: try from the one before
                 earlier = np.flatnonzero(self.video.packets.is_key[: run.start])
                 start = int(earlier[-1]) if len(earlier) > 0 else 0
@@ -105,12 +113,21 @@ class PictureReader:
             return VideoError(FailureKind.CORRUPT, text)
         return VideoError(FailureKind.NO_FRAMES, f"the decoder made no picture of {num_packets} packets")
 
-    def _read_run(self, run: Run, size_px: int) -> dict[int, Picture]:
+    def _beyond(self, run: Run) -> int:
+        """Return how far to read on so that the next call can go on here, instead of decoding all this again."""
+        after = run.last + 1
+        goes_on = after < len(self.video.packets) and not self.video.packets.is_key[after]
+        return MOST_BEYOND if goes_on and after - run.start >= LONG_RUN else 0
+
+    def _read_run(self, run: Run, size_px: int, beyond: int = 0) -> dict[int, Picture]:
         ticks = self._layout.ticks
         pending = sorted(run.frames)
         found: dict[int, Picture] = {}
         before: Decoded | None = None
-        for decoded in self.video.frames(run.start, run.last, {int(ticks[frame]) for frame in run.frames}):
+        wanted = {int(ticks[frame]): int(self.table.packet_index[frame]) for frame in run.frames}
+        if not self._stream.can_give(run.start, ((packet, time) for time, packet in wanted.items())):
+            self._stream = FrameStream(self.video, run.start)
+        for decoded in self._stream.frames(run.last, wanted, beyond):
             if decoded.ticks is None:
                 continue
             while pending and ticks[pending[0]] <= decoded.ticks:

@@ -33,6 +33,8 @@ BUDGET_SHARE = 0.92
 """The cost is an estimate, as nothing tells beforehand which B-frames are referred to; the rest is kept back."""
 LOOK_STEP_S = 0.2
 """Distance of candidates where packets say nothing: below the shortest event worth finding."""
+MOST_LOOKS = 256
+"""Candidates beyond bursts in one window: all their pictures are in memory at once, and their neighbours'."""
 FEW_PACKETS = 4
 APART_S = 1.0
 """Pictures at least this far apart do not show the same short event."""
@@ -152,7 +154,7 @@ def _buy_looks(table: FrameTable, strata: Strata, ranges: list[tuple[int, int]],
     spread = [np.asarray(frames)[spaced(table.times_s[frames], LOOK_STEP_S)] for frames in inside if frames]
     frames = np.concatenate([np.zeros(0, np.int64), *spread])
     frames = frames[np.argsort(table.packet_index[frames] - table.start_index[frames], kind="stable")]
-    low, high = 0, len(frames)
+    low, high = 0, min(len(frames), MOST_LOOKS)
     while low < high:
         middle = (low + high + 1) // 2
         if table.cost(itertools.chain(*strata, frames[:middle].tolist())) <= budget:

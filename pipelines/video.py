@@ -11,7 +11,7 @@ comb. ``tone`` then brings PQ and HLG into the range of a screen.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -148,29 +148,10 @@ class VideoSource:
         height_px, width_px = self._shown_px or (self._context.height, self._context.width)
         return (width_px, height_px) if self.rotation_deg % 180 else (height_px, width_px)
 
-    def frames(self, start: int, last: int, wanted: Collection[int] | None) -> Iterator[Decoded]:
-        """Decode the packets ``[start, last]`` and nothing before or after them.
-
-        Args:
-            start: Index of a keyframe in decoding order.
-            last: Index of the last packet to decode.
-            wanted: Presentation times, ticks; other frames are left out where nothing refers to them. None: all.
-
-        Yields:
-            Frames in presentation order. Packets that are damaged too much give none.
-
-        Raises:
-            VideoError: the decoder ran out of memory, or reading failed.
-        """
+    def restart(self) -> DamageLog:
+        """Make the decoder forget what it has seen; return an empty log of damage."""
         self._context.flush_buffers()
-        damage = DamageLog(self._damage)
-        for index, packet in self._packets_from(start):
-            if index > last:
-                break
-            is_wanted = wanted is None or packet.pts is None or packet.pts in wanted
-            self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-            yield from self._decode(packet, index, damage)
-        yield from self._decode(None, last, damage)
+        return DamageLog(self._damage)
 
     def picture(self, decoded: Decoded, size_px: int) -> npt.NDArray[np.uint8] | None:
         """Turn a frame upright and stretch it to a square of RGB pixels; None if its format cannot be converted."""
@@ -306,7 +287,7 @@ class VideoSource:
             self._held.clear()
         return log.packets()
 
-    def _packets_from(self, index: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
+    def packets_from(self, index: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
         """Yield packets in decoding order from an index on; of large files: read on, seek, or start over."""
         if self._held:
             yield from enumerate(self._held[index:], index)
@@ -327,8 +308,21 @@ class VideoSource:
             packet.pts = int(self.packets.pts[index])
             packet.dts = None
 
-    def _decode(self, packet: Packet[VideoStream] | None, index: int, damage: DamageLog) -> Iterator[Decoded]:
-        """Decode one packet, or drain the decoder; note in ``damage`` if anything was wrong with it."""
+    def decode(
+        self, packet: Packet[VideoStream] | None, index: int, damage: DamageLog, *, is_wanted: bool = True
+    ) -> list[Decoded]:
+        """Decode one packet, or empty the decoder; note in ``damage`` if anything was wrong with it.
+
+        Args:
+            packet: One of :meth:`packets_from`, in order; None for the end.
+            index: Its index; at the end that of the last packet.
+            damage: What :meth:`restart` gave.
+            is_wanted: Whether its frame is; otherwise it is left out if nothing refers to it.
+
+        Raises:
+            VideoError: the decoder ran out of memory.
+        """
+        self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
         num_logged = _num_logged_errors()
         frames: list[VideoFrame] = []
         try:
@@ -344,8 +338,9 @@ class VideoSource:
             self.num_damaged += 1
         self.num_decoded += len(frames)
         place = None if packet is None else index - self._context.reorder_depth
-        for frame in frames:
-            yield Decoded(frame.pts, frame, frame.is_corrupt or damage.spoils(frame.pts, index), place)
+        return [
+            Decoded(frame.pts, frame, frame.is_corrupt or damage.spoils(frame.pts, index), place) for frame in frames
+        ]
 
     def _seek(self, index: int) -> int:
         """Move the demuxer to a packet, or before it; return where in decoding order it then stands."""

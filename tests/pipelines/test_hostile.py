@@ -19,6 +19,7 @@ from fal_model.spec import ClipSpec
 from pipelines import decode_worker, sandbox, video
 from pipelines.clips import prepare_clips
 from pipelines.decode_worker import DescriptorFile
+from pipelines.frame_stream import FrameStream
 from pipelines.limits import DecodeLimits
 from pipelines.listing import list_files
 from pipelines.prepare import BatchPreparer
@@ -181,7 +182,7 @@ def test_each_limit_refuses_a_real_file_before_a_picture_is_made(
     def never(*_: Any, **__: Any) -> None:
         pytest.fail("a picture was asked for")
 
-    monkeypatch.setattr(VideoSource, "frames", never)
+    monkeypatch.setattr(VideoSource, "decode", never)
     monkeypatch.setattr(VideoSource, "picture", never)
     less = most / 2 if isinstance(most, float) else most - 1
     with pytest.raises(VideoError, match=says) as caught:
@@ -237,7 +238,7 @@ def test_a_picture_that_grows_on_the_way_is_stopped_in_the_decoder(tmp_path: Pat
     data = make(tmp_path)
     for allowed, expected in ((1536 * 1024, 20), (96 * 64, 10)):
         source = VideoSource(io.BytesIO(data), DecodeLimits(max_pixels_per_frame=allowed))
-        sizes = [decoded.frame.width for decoded in source.frames(0, len(source.packets) - 1, None)]
+        sizes = [decoded.frame.width for decoded in FrameStream(source, 0).frames(len(source.packets) - 1, None)]
         assert len(source.packets) == 20
         assert (len(sizes), sizes[0], max(sizes)) == (expected, 96, 1536 if expected == 20 else 96)
         source.close()

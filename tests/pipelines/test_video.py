@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fal_model.errors import FailureKind, VideoError
+from pipelines.frame_stream import FrameStream
 from pipelines.limits import DecodeLimits
 from pipelines.video import VideoSource, _refuse_to_open
 from pipelines.video_writer import write_video
@@ -24,7 +25,7 @@ def open_error(data: bytes | Path, limits: DecodeLimits = LIMITS) -> VideoError:
 
 def test_a_range_of_packets_gives_its_frames_upright(tmp_path: Path) -> None:
     source = VideoSource(io.BytesIO(numbered_video(tmp_path / "a.mp4", 20, codec="mpeg4").read_bytes()), LIMITS)
-    pictures = [source.picture(decoded, 60) for decoded in source.frames(10, 13, None)]
+    pictures = [source.picture(decoded, 60) for decoded in FrameStream(source, 10).frames(13, None)]
     assert [read_number(picture) for picture in pictures if picture is not None] == [10, 11, 12, 13]
     assert source.size_px == (64, 96)
     source.close()
@@ -37,7 +38,7 @@ def test_colours_come_out_as_they_went_in(tmp_path: Path) -> None:
         path = tmp_path / f"{pix_fmt}.mp4"
         write_video(path, frames, fps=10, options={"crf": "5", "pix_fmt": pix_fmt})
         source = VideoSource(io.BytesIO(path.read_bytes()), LIMITS)
-        for decoded, colour in zip(source.frames(0, 3, None), colours, strict=True):
+        for decoded, colour in zip(FrameStream(source, 0).frames(3, None), colours, strict=True):
             picture_HWC = source.picture(decoded, 16)
             assert picture_HWC is not None
             assert np.abs(picture_HWC.astype(int) - colour).max() <= 6
