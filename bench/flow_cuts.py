@@ -18,6 +18,7 @@ from pipelines.pictures import PictureReader
 
 Bytes = npt.NDArray[np.uint8]
 PicturePair = tuple[Bytes, Bytes]
+NO_CUTS = np.zeros(0, np.int64)  # what packets tell of cuts is not used here
 STEP_S = 1 / 15
 PAIRS_PER_VIDEO = {"falls": 60, "activitynet": 120, "surveillance-fights": 8, "infrared-aircraft": 5}
 THERMAL = "infrared-aircraft"
@@ -68,7 +69,7 @@ def _neighbours(path: Path, count: int, size_px: int, avoid_s: Sequence[float]) 
             return
         table = reader.table
         frames = sorted({int(n) for n in np.linspace(1, max(1, len(table) - 4), count) if n < len(table)})
-        others = sampling.choose_neighbours(table, frames, (0.0, table.duration_s), STEP_S, 5 * STEP_S)
+        others = sampling.choose_neighbours(table, frames, (0.0, table.duration_s), STEP_S, 5 * STEP_S, NO_CUTS)
         found = reader.pictures(sorted({*frames, *(n for n in others if n is not None)}), size_px)
         reader.close()
     for frame, other in zip(frames, others, strict=True):
