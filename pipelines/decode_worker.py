@@ -106,11 +106,12 @@ def main(argv: list[str]) -> int:
     """
     options = json.loads(argv[0])
     spec, limits = ClipSpec.from_dict(options["spec"]), DecodeLimits.from_dict(options["limits"])
-    _die_with_parent(options["lifeline"])
+    lifeline = options["lifeline"]
+    _die_with_parent(lifeline)
     channel = socket.socket(fileno=options["channel"])
     ring = RingWriter(options["ring"], spec)
     warm_up()
-    send_message(channel, {"type": "ready", "unconfined": sandbox.restrain(limits)})
+    send_message(channel, {"type": "ready", "unconfined": sandbox.restrain(limits, lifeline)})
     server = _Server(channel, ring, spec, limits)
     with suppress(ConnectionError):
         while server.serve_one():

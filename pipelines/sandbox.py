@@ -40,7 +40,6 @@ FREE_CALLS = {
     "sendmsg": (46, 211),
     "recvfrom": (45, 207),
     "recvmsg": (47, 212),
-    "close": (3, 57),
     "getrusage": (98, 165),
     "clock_gettime": (228, 113),
     "clock_getres": (229, 114),
@@ -59,7 +58,8 @@ FREE_CALLS = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-WRITE, MMAP, MPROTECT, TGKILL, PRLIMIT, SECCOMP = (1, 64), (9, 222), (10, 226), (234, 131), (302, 261), (317, 277)
+CLOSE, WRITE, MMAP, MPROTECT = (3, 57), (1, 64), (9, 222), (10, 226)
+TGKILL, PRLIMIT, SECCOMP = (234, 131), (302, 261), (317, 277)
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of the numbers above, and the word by which the kernel names the calling convention."""
 PROT_EXEC = 4
@@ -70,11 +70,12 @@ _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _Instruction = tuple[int, int, int, int]
 
 
-def restrain(limits: DecodeLimits) -> str:
+def restrain(limits: DecodeLimits, lifeline: int) -> str:
     """Give up, for good, what decoding does not need. Everything has to be imported and opened before.
 
     Args:
         limits: Give the memory and the time.
+        lifeline: Descriptor that stays open whatever code runs: when its other end goes, the kernel kills this process.
 
     Returns:
         Empty, or why there is no filter of system calls and only the limits hold.
@@ -95,11 +96,14 @@ def restrain(limits: DecodeLimits) -> str:
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return f"no_new_privs: {os.strerror(ctypes.get_errno())}"
-    return _filter_calls(libc)
+    return _filter_calls(libc, lifeline)
 
 
 def limit_processor_time(seconds: float) -> None:
     """Let the kernel end this process should it compute on after its parent gave up on it.
+
+    A second net for decoders that hang. Hostile code could lift it, as every video does; it cannot get rid of the
+    parent's clock nor of the lifeline.
 
     Args:
         seconds: Processor time from now on.
@@ -110,12 +114,13 @@ def limit_processor_time(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
 
 
-def filter_program(machine: str, pid: int) -> bytes:
+def filter_program(machine: str, pid: int, lifeline: int) -> bytes:
     """Assemble the filter.
 
     Args:
         machine: ``x86_64`` or ``aarch64``.
         pid: The only process that may be sent a signal, so that ``abort()`` works.
+        lifeline: The only descriptor that may not be closed.
 
     Returns:
         Instructions of the classic Berkeley packet filter, 8 bytes each.
@@ -133,6 +138,7 @@ def filter_program(machine: str, pid: int) -> bytes:
     for numbers in FREE_CALLS.values():
         program += [(_JUMP_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _ALLOW)]
     for numbers, conditions in (
+        (CLOSE, [_differs(0, lifeline)]),
         (MMAP, [_has_no_bit(2, PROT_EXEC)]),  # no new code
         (MPROTECT, [_has_no_bit(2, PROT_EXEC)]),
         (WRITE, [_equals(0, 2)]),  # last words
@@ -150,6 +156,11 @@ def _equals(argument: int, value: int) -> list[_Instruction]:
     return [(_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument), (_JUMP_EQUAL, 1, 0, value), (_RETURN, 0, 0, _REFUSE)]
 
 
+def _differs(argument: int, value: int) -> list[_Instruction]:
+    """Refuse the call if an argument, of which the kernel reads 32 bits, has this value."""
+    return [(_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument), (_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _REFUSE)]
+
+
 def _has_no_bit(argument: int, bits: int) -> list[_Instruction]:
     """Refuse the call if an argument has one of these bits set."""
     return [(_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument), (_JUMP_ANY_BIT, 0, 1, bits), (_RETURN, 0, 0, _REFUSE)]
@@ -161,11 +172,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def _filter_calls(libc: ctypes.CDLL) -> str:
+def _filter_calls(libc: ctypes.CDLL, lifeline: int) -> str:
     machine = platform.machine()
     if machine not in MACHINES:
         return f"no filter is known for {machine!r}"
-    data = filter_program(machine, os.getpid())
+    data = filter_program(machine, os.getpid(), lifeline)
     number = SECCOMP[MACHINES[machine][0]]
     if libc.syscall(number, SECCOMP_SET_MODE_FILTER, SECCOMP_FLAGS, ctypes.byref(_Program(len(data) // 8, data))) != 0:
         return f"seccomp: {os.strerror(ctypes.get_errno())}"

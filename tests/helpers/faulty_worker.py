@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import json
 import os
+import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,14 @@ class _FaultyServer(decode_worker._Server):
         for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_IGN)
         sum(itertools.repeat(0))
+
+    def loop_without_lifeline(self) -> None:
+        """Try to outlive the parent: no limit on time, and no pipe to it."""
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        with suppress(PermissionError):
+            os.close(json.loads(sys.argv[1])["lifeline"])
+        self.deaf_loop()
 
     def sleep(self) -> None:
         self._channel.recv(1)

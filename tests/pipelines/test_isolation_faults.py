@@ -83,8 +83,9 @@ def test_a_memory_bomb_is_over_the_limit_and_the_child_lives_on(good_video: Path
         assert pid_of(preparer) == pid
 
 
-def test_a_hanging_child_dies_with_its_parent(tmp_path: Path) -> None:
-    fault_file(tmp_path / "fault", "deaf_loop")
+@pytest.mark.parametrize("fault", ["deaf_loop", "loop_without_lifeline"])
+def test_a_hanging_child_dies_with_its_parent(tmp_path: Path, fault: str) -> None:
+    fault_file(tmp_path / "fault", fault)
     numbered_video(tmp_path / "good.mp4", 10)
     code = (
         "import sys; from fal_model.spec import ClipSpec; from pipelines import isolation, limits\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.sandbox import FREE_CALLS, MACHINES, filter_program
+from pipelines.sandbox import CLOSE, FREE_CALLS, MACHINES, filter_program
 from tests.helpers.escapes import RAW_CALLS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def restrained(code: str, memory_bytes: int = 2**31) -> subprocess.CompletedProc
     program = (
         "import ctypes, os, resource, signal, sys\n"
         "from pipelines import sandbox\nfrom pipelines.limits import DecodeLimits\n"
-        f"assert not sandbox.restrain(DecodeLimits(memory_bytes={memory_bytes}, total_wall_time_s=1))\n"
+        f"assert not sandbox.restrain(DecodeLimits(memory_bytes={memory_bytes}, total_wall_time_s=1), os.pipe()[0])\n"
     )
     return subprocess.run([sys.executable, "-c", program + code], cwd=ROOT, stderr=subprocess.PIPE, check=False)
 
@@ -105,30 +105,32 @@ def test_a_lower_limit_from_outside_stays() -> None:
 STRICTER = (
     "resource.setrlimit(resource.RLIMIT_CPU, (30, 30))\n"
     "from pipelines import sandbox\nfrom pipelines.limits import DecodeLimits\n"
-    "assert not sandbox.restrain(DecodeLimits())\n"
+    "assert not sandbox.restrain(DecodeLimits(), 9)\n"
 )
 
 
 @pytest.mark.parametrize("machine", sorted(MACHINES))
 def test_the_filter_says_what_it_should_on_both_machines(machine: str) -> None:
     """Run the filter as the kernel would, on calls of that machine."""
-    program = filter_program(machine, 1234)
+    program = filter_program(machine, 1234, 5)
     column, convention = MACHINES[machine]
     for numbers in FREE_CALLS.values():
         assert run(program, convention, numbers[column]) == ALLOW
     for numbers, _ in RAW_CALLS.values():
         assert run(program, convention, numbers[column]) == REFUSE
+    asked = [(fd,) for fd in (4, 5, 6, 5 | 1 << 32)]  # the kernel reads 32 bits
+    assert [run(program, convention, CLOSE[column], arguments) for arguments in asked] == [ALLOW, REFUSE, ALLOW, REFUSE]
     mmap, write, tgkill, prlimit = {0: (9, 1, 234, 302), 1: (222, 64, 131, 261)}[column]
     assert run(program, convention, mmap, (0, 4096, 3)) == ALLOW
     assert run(program, convention, mmap, (0, 4096, 7)) == REFUSE
     assert [run(program, convention, write, (fd,)) for fd in (0, 1, 2, 3)] == [REFUSE, REFUSE, ALLOW, REFUSE]
     assert [run(program, convention, tgkill, (pid,)) for pid in (1, 1234, -1)] == [REFUSE, ALLOW, REFUSE]
     cpu, memory = resource.RLIMIT_CPU, resource.RLIMIT_AS
-    asked = [(0, cpu), (0, memory), (1234, cpu)]
-    assert [run(program, convention, prlimit, arguments) for arguments in asked] == [ALLOW, REFUSE, REFUSE]
+    limits = [(0, cpu), (0, memory), (1234, cpu)]
+    assert [run(program, convention, prlimit, arguments) for arguments in limits] == [ALLOW, REFUSE, REFUSE]
     other = {0: MACHINES["aarch64"][1], 1: MACHINES["x86_64"][1]}[column]
-    assert run(program, other, FREE_CALLS["close"][column]) == REFUSE  # the numbers of another convention
-    assert run(program, convention, FREE_CALLS["close"][column] | 0x40000000) == REFUSE  # x32
+    assert run(program, other, FREE_CALLS["getpid"][column]) == REFUSE  # the numbers of another convention
+    assert run(program, convention, FREE_CALLS["getpid"][column] | 0x40000000) == REFUSE  # x32
 
 
 def run(program: bytes, convention: int, number: int, arguments: tuple[int, ...] = ()) -> int:
@@ -152,16 +154,17 @@ def run(program: bytes, convention: int, number: int, arguments: tuple[int, ...]
 
 def test_another_machine_has_no_filter() -> None:
     with pytest.raises(KeyError, match="pdp11"):
-        filter_program("pdp11", 1)
+        filter_program("pdp11", 1, 5)
 
 
 def test_the_numbers_are_those_of_this_machine() -> None:
     """Every call of the table is known to the kernel under its number: none of them is "not implemented"."""
-    assert len({numbers[0] for numbers in FREE_CALLS.values()}) == len(FREE_CALLS)
-    assert len({numbers[1] for numbers in FREE_CALLS.values()}) == len(FREE_CALLS)
+    calls = {**FREE_CALLS, "close": CLOSE}
+    assert len({numbers[0] for numbers in calls.values()}) == len(calls)
+    assert len({numbers[1] for numbers in calls.values()}) == len(calls)
     header = Path("/usr/include/asm-generic/unistd.h")
     if not header.exists():
         pytest.skip("the kernel's headers are not installed")
     words = [line.split() for line in header.read_text().splitlines() if line.startswith("#define __NR")]
     known = {parts[1].removeprefix("__NR3264_").removeprefix("__NR_"): parts[2] for parts in words if len(parts) > 2}
-    assert {name: known.get(name) for name in FREE_CALLS} == {n: str(numbers[1]) for n, numbers in FREE_CALLS.items()}
+    assert {name: known.get(name) for name in calls} == {name: str(numbers[1]) for name, numbers in calls.items()}
