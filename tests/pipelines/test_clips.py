@@ -98,6 +98,24 @@ def test_flow_is_the_motion_in_known_units(tmp_path: Path, sampling: Sampling) -
         assert clip.camera_T23[..., :2] == pytest.approx(0, abs=0.3)
 
 
+def test_there_is_no_flow_to_a_damaged_neighbour(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write_video(path, panning_frames(48, 2, -1), fps=25, options={"bf": "0"}, keyframe_interval=12)
+    spec = ClipSpec(num_frames=24, size_px=64, flow_size_px=16, flow_step_s=0.04, sampling=Sampling.UNIFORM)
+    packet = [bytes(p) for p in av.open(str(path)).demux(video=0) if p.size][14]
+    noise = bytes((i * i * 73 + 11) & 255 for i in range(len(packet) // 3))
+    data = path.read_bytes().replace(packet, packet[: len(noise)] + noise + packet[2 * len(noise) :])
+    whole, damaged = (next(prepare_clips(io.BytesIO(d), spec, LIMITS)[1]) for d in (path.read_bytes(), data))
+    assert whole.flow_valid_T.all()
+    frames = [round(time_s * 25) for time_s in whole.frame_times_s]
+    assert damaged.frame_times_s == whole.frame_times_s
+    spoilt = [t for t, frame in enumerate(frames) if 14 <= frame + 1 < 24]  # neighbours from there to the keyframe
+    assert 13 in [frames[t] for t in spoilt]  # itself not damaged
+    assert np.flatnonzero(~damaged.flow_valid_T).tolist() == spoilt
+    assert not damaged.flow_q_THWC[spoilt].any()
+    assert not damaged.camera_T23[spoilt].any()
+
+
 def test_flow_can_be_left_out_and_the_frames_stay(tmp_path: Path) -> None:
     path = numbered_video(tmp_path / "a.mp4", 30)
     with path.open("rb") as file:
