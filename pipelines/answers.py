@@ -14,6 +14,8 @@ MAX_HEADER_BYTES = 64 * 2**10
 MESSAGES = ("ready", "info", "clip", "end", "error")
 STAGES = ("open", "probe", "decode")
 MAX_TIME_S = 1e8
+ROUNDING_S = 1e-4
+"""Seconds by which a sum of parts of a window may exceed it: more than doubles lose at ``MAX_TIME_S``."""
 
 
 def read_header(data: bytes) -> dict[str, Any]:
@@ -124,9 +126,13 @@ def read_clip(header: dict[str, Any], spec: ClipSpec, indices: range) -> dict[st
         or not _is_number(num_substituted, spec.num_frames, whole=True)
     ):
         raise nonsense("a malformed clip")
+    checked = {name: float(value) for name, value in seconds.items() if value is not None}
+    window_s = checked["end_s"] - checked["start_s"]
+    if window_s <= 0 or checked["covered_s"] > window_s + ROUNDING_S or times_s != sorted(times_s):
+        raise nonsense("a clip whose times cannot be")
     return {
         "index": index,
-        **{name: float(value) for name, value in seconds.items() if value is not None},
+        **checked,
         "frame_times_s": tuple(float(time_s) for time_s in times_s),
         "num_substituted": num_substituted,
     }

@@ -139,6 +139,25 @@ def test_a_child_that_lies_about_a_clip_is_a_crash(lie: dict[str, Any]) -> None:
         read_clip({**CLIP, **lie}, SPEC, range(1, 3))
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"end_s": 2.0, "covered_s": 0.0},
+        {"start_s": 5.0},
+        {"covered_s": 2.001},
+        {"frame_times_s": [2.0, 3.0, 2.5, 3.5]},
+    ],
+)
+def test_times_that_cannot_be_are_a_crash(lie: dict[str, Any]) -> None:
+    with pytest.raises(VideoError, match="decoder_crash: the decoding process sent a clip whose times cannot be"):
+        read_clip({**CLIP, **lie}, SPEC, range(1, 3))
+
+
+def test_repeated_times_and_rounding_are_no_lie() -> None:
+    honest = {**CLIP, "frame_times_s": [1.5, 1.5, 3.0, 3.0], "covered_s": 2.0 + 1e-9}
+    assert read_clip(honest, SPEC, range(1, 3))["covered_s"] == honest["covered_s"]
+
+
 def test_numbers_survive_the_way_bit_for_bit() -> None:
     sent = {**CLIP, "frame_times_s": [1 / 3, 2 / 3, 1.1, 3 * 0.7]}
     assert read_clip(json.loads(json.dumps(sent)), SPEC, range(1, 3))["frame_times_s"] == tuple(sent["frame_times_s"])
