@@ -17,7 +17,7 @@ import sys
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -287,7 +287,8 @@ def _start(descriptors: dict[str, int], options: dict[str, Any]) -> subprocess.P
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):  # the kernel holds it, in a read that hangs; Python reaps it later
+        process.wait(timeout=EXIT_TIMEOUT_S)
 
 
 def open_read_only(source: BinaryIO) -> int:

@@ -20,7 +20,7 @@ from fal_model.spec import ClipSpec
 from pipelines import isolation
 from pipelines.clip_ring import RingReader, places
 from pipelines.clips import Clip, VideoInfo, prepare_clips
-from pipelines.isolation import IsolatedPreparer, _Child, _Clock, open_read_only, why_unconfined
+from pipelines.isolation import IsolatedPreparer, _Child, _Clock, _kill, open_read_only, why_unconfined
 from pipelines.limits import DecodeLimits
 from pipelines.video_writer import write_video
 from tests.helpers.children import SPEC, count_descriptors, is_alive, pid_of, works
@@ -60,6 +60,19 @@ def facts_of(clip: Clip, spec: ClipSpec) -> list[Any]:
     return [(name, array.dtype, array.shape, array.tobytes()) for name, array in zip(names, arrays, strict=True)] + [
         getattr(clip, name) for name in Clip.__slots__ if name not in names
     ]
+
+
+def test_nobody_waits_for_ever_for_a_child_that_does_not_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that hangs in the kernel: the signal arrives later."""
+
+    class Undead(subprocess.Popen[bytes]):
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr(isolation, "EXIT_TIMEOUT_S", 0.01)
+    with Undead(["cat"], stdin=subprocess.PIPE) as process:
+        _kill(process)
+        assert process.poll() is None
 
 
 @pytest.fixture
