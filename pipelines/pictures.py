@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -178,6 +179,8 @@ def in_order(found: dict[int, Picture]) -> dict[int, Picture]:
     Returns:
         Those whose times rise with their frames; exact ones come first.
     """
+    if all(found[a].time_s <= found[b].time_s for a, b in pairwise(sorted(found))):
+        return found
     kept: dict[int, Picture] = {}
     for wish in sorted(found, key=lambda frame: (not found[frame].is_exact, frame)):
         mine_s = found[wish].time_s

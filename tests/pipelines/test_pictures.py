@@ -132,6 +132,8 @@ def test_stand_ins_never_turn_time_back() -> None:
     found = {frame: Picture(time_s, is_exact, rgb_HWC) for frame, (time_s, is_exact) in times_s.items()}
     assert sorted(in_order(found)) == [3, 5, 9]
     assert in_order({}) == {}
+    rising = {frame: Picture(frame // 2, frame % 3 == 0, rgb_HWC) for frame in range(9, -1, -1)}
+    assert in_order(rising) == rising
 
 
 def damage_packet(path: Path, number: int) -> bytes:
