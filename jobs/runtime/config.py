@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fal_model.config import TrainConfig
 from fal_model.errors import ConfigError
+from fal_model.presets import preset
 from fal_model.ranges import Range
 from fal_model.spec import ClipSpec
 from jobs.runtime.serve_config import ServeSection
@@ -120,7 +121,10 @@ class RaySection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FalConfig:
-    """All sections. A job reads the ones it needs; each is owned by the package that uses it."""
+    """All sections. A job reads the ones it needs; each is owned by the package that uses it.
+
+    ``clip`` is None until one of its settings is given; then the others are those of the model's preset.
+    """
 
     clip: ClipSpec | None = None
     model: ModelSection = field(default_factory=ModelSection)
@@ -146,6 +150,7 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> FalConfig:
     data, problems = _read_yaml(path)
     for text in overrides:
         problems += _apply_override(data, text)
+    problems += _complete_clip(data)
     config, found = _build(FalConfig, data, "")
     problems += found
     if problems:
@@ -203,6 +208,19 @@ def _apply_override(data: dict[str, Any], text: str) -> list[str]:
             return [f"{'.'.join(sections[:depth])}: got {inner!r}, expected a section"]
         target = inner
     target[key] = parsed
+    return []
+
+
+def _complete_clip(data: dict[str, Any]) -> list[str]:
+    """Take the clip settings that are not given from the model's preset, so that one of them changes no other."""
+    given, model = data.get("clip"), data.get("model", {})
+    if not isinstance(given, dict) or not isinstance(model, dict):
+        return []
+    try:
+        of_preset = preset(model.get("preset", ModelSection().preset)).clip
+    except ConfigError as error:
+        return error.problems
+    data["clip"] = of_preset.to_dict() | given
     return []
 
 

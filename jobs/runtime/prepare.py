@@ -58,7 +58,7 @@ def prepare_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
 
 
 def clip_spec(config: FalConfig) -> ClipSpec:
-    """Choose the input contract: the settings' ``clip`` section, else that of the model preset."""
+    """Choose the input contract: that of the model preset, but for what the settings' ``clip`` section says."""
     return config.clip or preset(config.model.preset).clip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fal_model.errors import ConfigError
+from fal_model.presets import PRESET_NAMES, preset
 from fal_model.spec import Sampling
 from jobs.runtime.config import FalConfig, load_config, to_dict
+
+UNIFORM = Sampling.UNIFORM
 
 
 def problems(*overrides: str, path: str | None = None) -> list[str]:
@@ -69,9 +73,22 @@ def test_texts_and_their_absence() -> None:
 
 def test_the_clip_is_none_until_one_of_its_settings_is_given() -> None:
     assert load_config(None).clip is None
-    clip = load_config(None, ["clip.sampling=uniform"]).clip
-    assert clip is not None
-    assert clip.sampling is Sampling.UNIFORM
+    assert load_config(None, ["clip.sampling=uniform"]).clip == replace(preset("fal-nano").clip, sampling=UNIFORM)
+
+
+@pytest.mark.parametrize("name", PRESET_NAMES)
+def test_one_clip_setting_changes_no_other_of_the_preset(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, "clip: {sampling: uniform}\n")
+    expected = replace(preset(name).clip, sampling=UNIFORM, window_s=2.5)
+    assert load_config(path, ["clip.window_s=2.5", f"model.preset={name}"]).clip == expected
+    path = write(tmp_path, f"model: {{preset: {name}}}\nclip: {{}}\n")
+    assert load_config(path).clip == preset(name).clip
+
+
+def test_clip_settings_need_a_preset_to_complete_them() -> None:
+    message = "model preset: got 'fal-zzz', must be one of ['fal-375m', 'fal-nano']"
+    assert problems("model.preset=fal-zzz", "clip.sampling=uniform") == [message]
+    assert [p.split(":")[0] for p in problems("model=5", "clip.sampling=uniform")] == ["override 'model=5'"]
 
 
 def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
@@ -107,7 +124,7 @@ def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
             "clip.sampling=often",
             "clip.sampling: got 'often': Input should be 'key_moments', 'keyframes', 'thorough' or 'uniform'",
         ),
-        ("clip.size_px=32", "clip.flow_size_px: got 56, must be at most size_px (32)"),
+        ("clip.size_px=16", "clip.flow_size_px: got 24, must be at most size_px (16)"),
         ("train.total_steps=6", "train.warmup_steps: got 100, must be at most total_steps (6)"),
     ],
 )
@@ -125,7 +142,7 @@ def test_every_problem_is_listed_at_once() -> None:
         "label.threshold=2",
         "train.total_steps=6",
         "train.loss.frame_weight=-1",
-        "clip.size_px=32",
+        "clip.size_px=16",
         "loop.workers=0",
         "nonsense",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,5 @@ def test_an_output_that_cannot_be_written_fails_at_once(tmp_path: Path) -> None:
 def test_the_clip_comes_from_the_settings_else_from_the_preset() -> None:
     assert prepare.clip_spec(load_config(None, CLIP_SETTINGS)) == SPEC
     assert prepare.clip_spec(load_config(None, ["model.preset=fal-375m"])) == preset("fal-375m").clip
+    of_both = prepare.clip_spec(load_config(None, ["model.preset=fal-375m", "clip.window_s=5"]))
+    assert of_both == replace(preset("fal-375m").clip, window_s=5.0)
