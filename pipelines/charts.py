@@ -11,6 +11,8 @@ HISTOGRAM_PX = (540, 210)
 RELIABILITY_PX = (400, 320)
 SHARES = ((0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1, "1"))
 MARGIN_LEFT_PX, MARGIN_BOTTOM_PX, MARGIN_TOP_PX, MARGIN_RIGHT_PX = 42, 38, 10, 12
+SHORT_TICK = 4
+"""Longer numbers at the right end are written leftwards, to stay inside the picture."""
 
 
 def bar(share: float, behind: float = 0.0, style: str = "") -> Markup:
@@ -151,11 +153,13 @@ class _Frame:
             Markup(
                 '<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
                 '<text class="tick end" x="{:.1f}" y="{:.1f}">{}</text>'
-            ).format(self.x(0), self.x(1), self.x(0) - 6, self.y(value) + 4, text, y=self.y(value))
+            ).format(self.x(0), self.x(self.right), self.x(0) - 6, self.y(value) + 4, text, y=self.y(value))
             for value, text in ticks
         ]
         parts += [
-            Markup('<text class="tick mid" x="{:.1f}" y="{:.1f}">{}</text>').format(self.x(v), self.y(0) + 16, text)
+            Markup('<text class="tick {}" x="{:.1f}" y="{:.1f}">{}</text>').format(
+                "end" if v == self.right and len(text) > SHORT_TICK else "mid", self.x(v), self.y(0) + 16, text
+            )
             for v, text in marks
         ]
         middle_y = (self.y(0) + self.y(self.top)) / 2
@@ -163,7 +167,7 @@ class _Frame:
             Markup(
                 '<text class="axis mid" x="{:.1f}" y="{:.1f}">{}</text>'
                 '<text class="axis mid" transform="translate(11 {:.1f}) rotate(-90)">{}</text>'
-            ).format((self.x(0) + self.x(1)) / 2, self.height - 5, caption, middle_y, unit)
+            ).format((self.x(0) + self.x(self.right)) / 2, self.height - 5, caption, middle_y, unit)
         )
         return Markup("").join(parts)
 

@@ -208,8 +208,8 @@ def _assemble(
         if is_on_screen or edges_s[t] <= picture.time_s < edges_s[t + 1]:
             covered_s += float(edges_s[t + 1] - edges_s[t])
         other = pictures.get(neighbour) if neighbour is not None else None
-        # A neighbour that is another frame, or that the decoder made up in part, shows no motion of the scene.
-        if frame in pictures and other is not None and other.is_exact and other.time_s != picture.time_s:
+        # A picture that is another frame, or that the decoder made up in part, shows no motion of the scene.
+        if is_exact and other is not None and other.is_exact and other.time_s != picture.time_s:
             flow_HWC = flow(picture.rgb_HWC, other.rgb_HWC, other.time_s - picture.time_s)
             if flow_HWC is not None:
                 flow_q_THWC[t], flow_valid_T[t] = encode_flow(flow_HWC), True
