@@ -33,7 +33,7 @@ from fal_model.errors import FailureKind, VideoError
 from pipelines import pixels
 from pipelines.clock import without_restarts
 from pipelines.damage import DamageLog, DamageMap
-from pipelines.hidden_frames import is_hidden
+from pipelines.hidden_frames import CODECS, is_hidden
 from pipelines.limits import DecodeLimits
 from pipelines.packets import NO_TIME, PacketLog, Packets
 from pipelines.sniff import DECODERS, DEMUXERS, NamelessFile, looks_like_container, read_head
@@ -104,8 +104,9 @@ class VideoSource:
             self.codec = self._context.name
             self._read = self._index()
             self.packets = without_restarts(self._read, self.tick_s)
-            for index, packet in enumerate(self._held):
-                self._set_time(packet, index)
+            if self.packets is not self._read:
+                for index, packet in enumerate(self._held):
+                    self._set_time(packet, index)
         except BaseException:
             self._container.close()
             raise
@@ -270,6 +271,7 @@ class VideoSource:
 
     def _index(self) -> Packets:
         log, codec = PacketLog(), self._context.name
+        may_hide = codec in CODECS
         for packet in self._demux():
             if len(log) >= self._limits.max_frames:
                 raise _over_limit(f"more than {self._limits.max_frames} packets in the video stream")
@@ -279,7 +281,9 @@ class VideoSource:
                 (packet.pts, packet.dts, packet.duration),
                 packet.size,
                 is_key=packet.is_keyframe,
-                is_shown=not packet.is_discard and not is_encrypted and not is_hidden(codec, memoryview(packet)),
+                is_shown=not packet.is_discard
+                and not is_encrypted
+                and not (may_hide and is_hidden(codec, memoryview(packet))),
             )
             if log.num_bytes <= HELD_BYTES:
                 self._held.append(packet)
