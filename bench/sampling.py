@@ -59,12 +59,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", type=Path, default=Path("out/bench-sampling"), help="where the videos are kept")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    recordings = _recordings()
+    backgrounds = recordings()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; ", end="")
-    print(f"{len(recordings)} recordings as backgrounds")
+    print(f"{len(backgrounds)} recordings as backgrounds")
     groups = {
-        "web-like": scenes(arguments.scenes, WEB_ENCODERS, recordings, arguments.first),
-        "blind": scenes(arguments.scenes // 2, BLIND_ENCODERS, recordings, arguments.first),
+        "web-like": scenes(arguments.scenes, WEB_ENCODERS, backgrounds, arguments.first),
+        "blind": scenes(arguments.scenes // 2, BLIND_ENCODERS, backgrounds, arguments.first),
     }
     for name, chosen in groups.items():
         results = [_measure(scene, arguments.output, f"{name} {i + 1}/{len(chosen)}") for i, scene in enumerate(chosen)]
@@ -73,7 +73,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _recordings() -> list[Path]:
+def recordings() -> list[Path]:
+    """Return the recordings that serve as backgrounds, if there are any."""
     root = Path(os.environ.get("FAL_REAL_VIDEOS", ROOT.parent / "shared" / "videos"))
     return [*sorted((root / "falls").glob("*.mp4")), *sorted((root / "activitynet").glob("*.mp4"))]
 

@@ -96,12 +96,12 @@ def write_scene(scene: Scene, folder: Path) -> Path:
 
 def _frames(scene: Scene) -> Iterator[Bytes]:
     rng = np.random.default_rng([scene.seed, 3])
-    background = _background(scene.background, rng)
+    pictures = background(scene.background, rng)
     start_s, end_s = scene.event_s
     first, last = round(start_s * FPS), round(end_s * FPS)
     event = _Event(scene.event, last - first, rng)
     for index in range(round(scene.duration_s * FPS)):
-        picture_HWC = next(background)
+        picture_HWC = next(pictures)
         yield event.onto(picture_HWC, index - first) if first <= index < last else picture_HWC
 
 
@@ -123,7 +123,8 @@ def _bilinear(grid: Floats, rows: npt.NDArray[np.float64], columns: npt.NDArray[
     return np.asarray(top * (1 - fr) + bottom * fr, np.float32)
 
 
-def _background(name: str, rng: np.random.Generator) -> Iterator[Bytes]:
+def background(name: str, rng: np.random.Generator) -> Iterator[Bytes]:
+    """Yield pictures of a background without end: one of ``MADE_BACKGROUNDS``, or the path of a recording."""
     if name not in MADE_BACKGROUNDS:
         return _recording(Path(name))
     return _made_background(name, rng)

@@ -76,6 +76,10 @@ class FrameTable:
             total += run.last - run.start + 1 - UNWANTED_SHARE * (skippable - wanted)
         return total
 
+    def are_skippable(self) -> npt.NDArray[np.bool_]:
+        """Tell of each frame whether it is a B-frame."""
+        return self.skippable_before[self.packet_index + 1] > self.skippable_before[self.packet_index]
+
     def is_skippable(self, frame: int) -> bool:
         """Tell whether a frame is a B-frame."""
         packet = self.packet_index[frame]

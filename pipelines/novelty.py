@@ -29,11 +29,13 @@ GAUSSIAN_MAD = 1.4826
 """Median absolute deviation times this is the standard deviation of a normal distribution."""
 OUT_OF_STEP = 0.9
 """A keyframe sooner after the one before than this share of the longest such distance was not due: there is a cut."""
-CUT_SIZE = 0.5
-CUT_RATIO = 4.0
+CUT_SIZE = 0.4
+CUT_RATIO = 3.0
+"""A frame at least ``CUT_SIZE`` as large as the next keyframe, and ``CUT_RATIO`` as large as its like usually are,
+could not be predicted: another shot has begun."""
+CUT_LEAD = 1.5
 CUT_REACH_S = 1.0
-"""A frame at least ``CUT_SIZE`` as large as keyframes usually are, and ``CUT_RATIO`` as large as any other within a
-second, could not be predicted at all. (Encoders with hidden reference frames make large packets all the time.)"""
+"""It is also ``CUT_LEAD`` as large as any of the second before: hidden reference frames come as large all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,35 +115,28 @@ def cut_frames(table: FrameTable) -> Ints:
         table: The frames of the video.
 
     Returns:
-        Indices of frames that begin another shot: keyframes out of step with the encoder's interval, and other frames
-        about as large as keyframes. A cut that falls on a regular keyframe leaves no trace and is missed.
+        Indices of frames that begin another shot: keyframes out of step with the encoder's interval, and frames that
+        cost about as much as the next keyframe does. B-frames before such a frame belong to its shot. A cut that
+        falls on a regular keyframe leaves no trace and is missed.
     """
     keys = np.flatnonzero(table.is_key)
-    others = np.flatnonzero(~table.is_key)
-    if len(keys) == 0 or len(others) == 0:
+    anchors = np.flatnonzero(~table.is_key & ~table.are_skippable())
+    if len(keys) == 0 or len(anchors) == 0:
         return np.zeros(0, np.int64)
     gaps = np.diff(keys)
     out_of_step = keys[1:][gaps < OUT_OF_STEP * gaps.max(initial=0)]
-    sizes, times_s = table.sizes_bytes[others], table.times_s[others]
-    large = np.flatnonzero(sizes > CUT_SIZE * np.median(table.sizes_bytes[keys]))
-    alone = [
-        i
-        for i in _without_rivals(times_s, sizes, large)
-        if sizes[i] > CUT_RATIO * _largest_other(times_s, sizes, int(i))
-    ]
-    return np.union1d(out_of_step, others[alone]).astype(np.int64)
+    sizes = table.sizes_bytes[anchors]
+    next_key = keys[np.minimum(np.searchsorted(keys, anchors), len(keys) - 1)]
+    usual = local_median(table.times_s[anchors], sizes)
+    large = np.flatnonzero((sizes > CUT_SIZE * table.sizes_bytes[next_key]) & (sizes > CUT_RATIO * usual))
+    unusual = large[sizes[large] > CUT_LEAD * _largest_before(table.times_s[anchors], sizes, large)]
+    is_anchor = ~table.are_skippable()
+    is_anchor[0] = True
+    before = np.maximum.accumulate(np.where(is_anchor, np.arange(len(table)), 0))
+    first = before[np.maximum(anchors[unusual] - 1, 0)] + 1
+    return np.union1d(out_of_step, first).astype(np.int64)
 
 
-def _without_rivals(times_s: Floats, sizes: Floats, large: Ints) -> Ints:
-    """Leave out frames with a large one next to them: a quick first look, as in noise every frame is large."""
-    has_rival = np.zeros(len(large), np.bool_)
-    near = np.flatnonzero(np.diff(times_s[large]) < CUT_REACH_S)
-    before, after = sizes[large[near]], sizes[large[near + 1]]
-    has_rival[near] |= before <= CUT_RATIO * after
-    has_rival[near + 1] |= after <= CUT_RATIO * before
-    return large[~has_rival].astype(np.int64)
-
-
-def _largest_other(times_s: Floats, values: Floats, index: int) -> float:
-    start, stop = np.searchsorted(times_s, [times_s[index] - CUT_REACH_S, times_s[index] + CUT_REACH_S])
-    return float(max(values[start:index].max(initial=0.0), values[index + 1 : stop].max(initial=0.0)))
+def _largest_before(times_s: Floats, sizes: Floats, which: Ints) -> Floats:
+    starts = np.searchsorted(times_s, times_s[which] - CUT_REACH_S)
+    return np.array([sizes[a:b].max(initial=0.0) for a, b in zip(starts, which, strict=True)], np.float64)

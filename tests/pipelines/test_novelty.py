@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,16 +95,26 @@ def test_a_keyframe_out_of_step_and_a_huge_frame_are_cuts() -> None:
     assert cut_frames(table).tolist() == [73, 150]
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.3, 0.45, 1.25]), st.sampled_from([2, 9, 40])), min_size=1, max_size=30))
-@settings(deadline=None, max_examples=100)
-def test_a_cut_is_larger_than_everything_within_a_second(rows: list[tuple[float, int]]) -> None:
-    table = table_of([0.1] + [gap_s for gap_s, _ in rows], [10] + [size for _, size in rows], {0})
-    others = range(1, len(table))
-    near = {i: [j for j in others if j != i and -1 <= table.times_s[j] - table.times_s[i] < 1] for i in others}
-    sizes = table.sizes_bytes
-    assert cut_frames(table).tolist() == [
-        i for i in others if sizes[i] > 5 and all(sizes[i] > 4 * sizes[j] for j in near[i])
-    ]
+def test_a_cut_begins_with_the_b_frames_before_the_large_frame() -> None:
+    # Decoded: key, then P before the two B-frames that are presented before it, over and over.
+    count = 61
+    packet_index = [0] + [3 * (i // 3) + 1 + (i % 3 + 1) % 3 for i in range(count - 1)]
+    skippable_before = np.concatenate([[0, 0], np.cumsum([i % 3 != 0 for i in range(count - 1)])])
+    sizes = [10_000] + [1000 if i % 3 == 2 else 100 for i in range(count - 1)]
+    sizes[33] = 8000  # a P-frame: 31 and 32 are the B-frames before it
+    table = replace(
+        table_of([0.04] * count, sizes),
+        packet_index=np.array(packet_index),
+        start_index=np.zeros(count, np.int64),
+        skippable_before=skippable_before,
+    )
+    assert [i for i in range(28, 35) if table.is_skippable(i)] == [28, 29, 31, 32, 34]
+    assert cut_frames(table).tolist() == [31]
+
+
+def test_noise_is_full_of_large_frames_and_not_of_cuts() -> None:
+    sizes = wavering(5000, 9000)
+    assert len(cut_frames(table_of([0.04] * 5000, sizes, set(range(0, 5000, 100))))) == 0
 
 
 def test_a_steady_interval_shows_no_cut() -> None:
