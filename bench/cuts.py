@@ -18,11 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the script is started by its path
-
-from bench.sampling import recordings  # noqa: E402 - after the path is set
-from bench.sampling_scenes import (  # noqa: E402 - same
+from bench.sampling import recordings
+from bench.sampling_scenes import (
     BLIND_ENCODERS,
     FPS,
     MADE_BACKGROUNDS,
@@ -30,10 +27,10 @@ from bench.sampling_scenes import (  # noqa: E402 - same
     Encoder,
     background,
 )
-from pipelines.limits import DecodeLimits  # noqa: E402 - same
-from pipelines.novelty import cut_frames  # noqa: E402 - same
-from pipelines.pictures import PictureReader  # noqa: E402 - same
-from pipelines.video_writer import write_video  # noqa: E402 - same
+from pipelines.limits import DecodeLimits
+from pipelines.novelty import cut_frames
+from pipelines.pictures import PictureReader
+from pipelines.video_writer import write_video
 
 NUM_SHOTS = 8
 

@@ -22,15 +22,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
+
+from bench.decode_peers import CONTESTANTS, NUM_FRAMES, centres
+from bench.decode_tables import OWN, FileSet, Measured, file_table, goals, set_table
+from bench.made_videos import WIDTHS_PX, Made, make_all
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import av  # noqa: E402 - after the path is set
-import numpy as np  # noqa: E402 - after the path is set
-
-from bench.decode_peers import CONTESTANTS, NUM_FRAMES, centres  # noqa: E402 - after the path is set
-from bench.decode_tables import OWN, FileSet, Measured, file_table, goals, set_table  # noqa: E402 - same
-from bench.made_videos import WIDTHS_PX, Made, make_all  # noqa: E402 - same
 
 SLOW = 2.5
 START_S = 120

@@ -22,9 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 NUM_FRAMES = 8
 SIZE_PX = 224
 THUMB_PX = 14

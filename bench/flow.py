@@ -6,7 +6,6 @@ Prints Markdown. Run it as: python bench/flow.py [--quick] [--sweep] [--real ../
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,15 +17,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from bench.flow_cuts import cut_table  # noqa: E402 - after the path is set
-from bench.flow_scenes import SCENES, Pair, render  # noqa: E402 - after the path is set
-from fal_model.spec import ClipSpec  # noqa: E402 - after the path is set
-from pipelines import pixels  # noqa: E402 - after the path is set
-from pipelines.camera_motion import camera_flow, estimate_camera, share_explained  # noqa: E402 - same
-from pipelines.optical_flow import FlowEstimator  # noqa: E402 - same
+from bench.flow_cuts import cut_table
+from bench.flow_scenes import SCENES, Pair, render
+from fal_model.spec import ClipSpec
+from pipelines import pixels
+from pipelines.camera_motion import camera_flow, estimate_camera, share_explained
+from pipelines.optical_flow import FlowEstimator
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

@@ -23,16 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from bench.hostile_seeds import real_folder, seeds  # noqa: E402 - after the path is set
-from bench.mutations import MUTATORS, mutate  # noqa: E402 - after the path is set
-from fal_model.errors import FailureKind, VideoError  # noqa: E402 - after the path is set
-from fal_model.spec import ClipSpec  # noqa: E402 - after the path is set
-from pipelines.clips import Clip, VideoInfo  # noqa: E402 - after the path is set
-from pipelines.isolation import IsolatedPreparer  # noqa: E402 - after the path is set
-from pipelines.limits import DecodeLimits  # noqa: E402 - after the path is set
+from bench.hostile_seeds import real_folder, seeds
+from bench.mutations import MUTATORS, mutate
+from fal_model.errors import FailureKind, VideoError
+from fal_model.spec import ClipSpec
+from pipelines.clips import Clip, VideoInfo
+from pipelines.isolation import IsolatedPreparer
+from pipelines.limits import DecodeLimits
 
 SPEC = ClipSpec(num_frames=4, size_px=32, flow_size_px=8, flow_step_s=0.1, window_s=5.0)
 LIMITS = DecodeLimits(

@@ -21,14 +21,13 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from fal_model.spec import ClipSpec
+from pipelines.clips import Clip, VideoInfo, prepare_clips
+from pipelines.isolation import IsolatedPreparer
+from pipelines.limits import DecodeLimits
+from pipelines.video_writer import write_video
 
-from fal_model.spec import ClipSpec  # noqa: E402 - after the path is set
-from pipelines.clips import Clip, VideoInfo, prepare_clips  # noqa: E402 - after the path is set
-from pipelines.isolation import IsolatedPreparer  # noqa: E402 - after the path is set
-from pipelines.limits import DecodeLimits  # noqa: E402 - after the path is set
-from pipelines.video_writer import write_video  # noqa: E402 - after the path is set
+ROOT = Path(__file__).resolve().parents[1]
 
 FPS = 25
 SIZE_PX = (720, 1280)

@@ -27,16 +27,15 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from fal_model.errors import FailureKind, VideoError
+from fal_model.spec import ClipSpec
+from pipelines import charts
+from pipelines.clips import Clip, VideoInfo, prepare_clips
+from pipelines.isolation import IsolatedPreparer
+from pipelines.limits import DecodeLimits
+from pipelines.video_writer import write_video
 
-from fal_model.errors import FailureKind, VideoError  # noqa: E402 - after the path is set
-from fal_model.spec import ClipSpec  # noqa: E402 - after the path is set
-from pipelines import charts  # noqa: E402 - after the path is set
-from pipelines.clips import Clip, VideoInfo, prepare_clips  # noqa: E402 - after the path is set
-from pipelines.isolation import IsolatedPreparer  # noqa: E402 - after the path is set
-from pipelines.limits import DecodeLimits  # noqa: E402 - after the path is set
-from pipelines.video_writer import write_video  # noqa: E402 - after the path is set
+ROOT = Path(__file__).resolve().parents[1]
 
 SPEC = ClipSpec(num_frames=4, size_px=64, flow_size_px=16)
 MAX_FILE_BYTES = 150_000

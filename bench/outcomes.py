@@ -17,13 +17,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from fal_model.errors import VideoError
+from fal_model.spec import ClipSpec
+from pipelines.isolation import IsolatedPreparer
+from pipelines.limits import DecodeLimits
 
-from fal_model.errors import VideoError  # noqa: E402 - after the path is set
-from fal_model.spec import ClipSpec  # noqa: E402 - after the path is set
-from pipelines.isolation import IsolatedPreparer  # noqa: E402 - after the path is set
-from pipelines.limits import DecodeLimits  # noqa: E402 - after the path is set
+ROOT = Path(__file__).resolve().parents[1]
 
 NO_RECORDINGS = {".csv", ".json", ".md", ".txt"}
 NO_COVERAGE = "–"

@@ -18,11 +18,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from jobs import evaluate, label_corpus, prepare_corpus, train
+from pipelines.manifest import write_manifest
 
-from jobs import evaluate, label_corpus, prepare_corpus, train  # noqa: E402 - after the path is set
-from pipelines.manifest import write_manifest  # noqa: E402 - after the path is set
+ROOT = Path(__file__).resolve().parents[1]
 
 FIGHT_SETTINGS = (
     "loop.epochs=30",

@@ -19,10 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the script is started by its path
-
-from bench.sampling_scenes import (  # noqa: E402 - after the path is set
+from bench.sampling_scenes import (
     BLIND_ENCODERS,
     SIZE_PX,
     WEB_ENCODERS,
@@ -30,13 +27,15 @@ from bench.sampling_scenes import (  # noqa: E402 - after the path is set
     scenes,
     write_scene,
 )
-from fal_model.spec import Sampling  # noqa: E402 - same
-from pipelines import pixels, sampling  # noqa: E402 - same
-from pipelines.clips import LOOK_SIZE_PX  # noqa: E402 - same
-from pipelines.frame_table import FrameTable  # noqa: E402 - same
-from pipelines.limits import DecodeLimits  # noqa: E402 - same
-from pipelines.novelty import Novelty  # noqa: E402 - same
-from pipelines.pictures import PictureReader  # noqa: E402 - same
+from fal_model.spec import Sampling
+from pipelines import pixels, sampling
+from pipelines.clips import LOOK_SIZE_PX
+from pipelines.frame_table import FrameTable
+from pipelines.limits import DecodeLimits
+from pipelines.novelty import Novelty
+from pipelines.pictures import PictureReader
+
+ROOT = Path(__file__).resolve().parents[1]
 
 NUM_FRAMES = 8
 METHODS = ("random", "uniform", "keyframes", "key_moments", "thorough", "oracle")

@@ -18,17 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the script is started by its path
+from bench.sampling_scenes import SIZE_PX, Scene, write_scene
+from fal_model.spec import Sampling
+from pipelines import pixels, sampling
+from pipelines.clips import LOOK_SIZE_PX
+from pipelines.frame_table import FrameTable
+from pipelines.limits import DecodeLimits
+from pipelines.novelty import WIDTH_S, Novelty
+from pipelines.pictures import PictureReader
 
-from bench.sampling_scenes import SIZE_PX, Scene, write_scene  # noqa: E402 - after the path is set
-from fal_model.spec import Sampling  # noqa: E402 - same
-from pipelines import pixels, sampling  # noqa: E402 - same
-from pipelines.clips import LOOK_SIZE_PX  # noqa: E402 - same
-from pipelines.frame_table import FrameTable  # noqa: E402 - same
-from pipelines.limits import DecodeLimits  # noqa: E402 - same
-from pipelines.novelty import WIDTH_S, Novelty  # noqa: E402 - same
-from pipelines.pictures import PictureReader  # noqa: E402 - same
+ROOT = Path(__file__).resolve().parents[1]
 
 SCENE = Scene(seed=31, background="traffic", event="object crosses", encoder="x264, keyframe each 2 s")
 """Four discs wander about all the time; once a large one crosses, away from every centre."""
