@@ -220,7 +220,7 @@ def _slow(file_set: FileSet) -> set[str]:
     return {c for c in peers if file_set.rate(c, names) < peer_rate / SLOW}
 
 
-def real_sets(folder: Path, take_all: bool, quick: bool) -> list[tuple[FileSet, dict[str, Path]]]:  # noqa: FBT001 - flags of the command
+def real_sets(folder: Path, *, take_all: bool, quick: bool) -> list[tuple[FileSet, dict[str, Path]]]:
     """Find the recordings: all, or evenly chosen ones."""
     if not folder.is_dir():
         print(f"no recordings at {folder}; set FAL_REAL_VIDEOS", file=sys.stderr)
@@ -238,7 +238,7 @@ def real_sets(folder: Path, take_all: bool, quick: bool) -> list[tuple[FileSet, 
     return chosen
 
 
-def made_sets(quick: bool) -> list[tuple[str, str, list[Made]]]:  # noqa: FBT001 - a flag of the command
+def made_sets(*, quick: bool) -> list[tuple[str, str, list[Made]]]:
     """Plan the made files: title, kind and files of each set."""
     heights_px = (360, 720) if quick else tuple(WIDTHS_PX)
     web_gops_s = (2.0,) if quick else (2.0, 5.0)
@@ -268,8 +268,10 @@ def made_sets(quick: bool) -> list[tuple[str, str, list[Made]]]:  # noqa: FBT001
 def collect(chosen: argparse.Namespace, output: Path) -> list[tuple[FileSet, dict[str, Path]]]:
     """Find the real files and make the others."""
     real = Path(os.environ.get("FAL_REAL_VIDEOS", ROOT.parent / "shared" / "videos"))
-    sets = [(s, paths) for s, paths in real_sets(real, chosen.all, chosen.quick) if chosen.only in s.title]
-    planned = [part for part in made_sets(chosen.quick) if chosen.only in part[0]]
+    sets = [
+        (s, paths) for s, paths in real_sets(real, take_all=chosen.all, quick=chosen.quick) if chosen.only in s.title
+    ]
+    planned = [part for part in made_sets(quick=chosen.quick) if chosen.only in part[0]]
     made = make_all(output / "made", [m for _, _, group in planned for m in group], chosen.makers)
     for title, kind, group in planned:
         paths = {m.name: path for m in group if isinstance(path := made[m.name], Path)}

@@ -14,8 +14,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ THUMB_PX = 14
 
 Frames = npt.NDArray[np.uint8]
 Deliver = Callable[[list[str]], list[Frames]]
+
+decoded_by_fal: list[int] = []
+"""Frames that came out of FAL's decoder, for each video of the request; those it was told to skip are none."""
 
 CONTESTANTS = {
     "FAL key moments + flow": ("fal", "key_moments+flow"),
@@ -58,48 +61,30 @@ def fal() -> tuple[str, dict[str, Deliver]]:
     import av
 
     from fal_model.spec import ClipSpec, Sampling
-    from pipelines.clips import prepare_clips
+    from pipelines.clips import clips_of
     from pipelines.limits import DecodeLimits
+    from pipelines.pictures import PictureReader
 
-    def variant(sampling: Sampling, with_flow: bool) -> Deliver:  # noqa: FBT001 - two variants of one thing
+    def variant(sampling: Sampling, *, with_flow: bool) -> Deliver:
         spec = ClipSpec(num_frames=NUM_FRAMES, size_px=SIZE_PX, window_s=600, sampling=sampling)
 
         def deliver(paths: list[str]) -> list[Frames]:
-            with Path(paths[0]).open("rb") as file:
-                _, clips = prepare_clips(file, spec, DecodeLimits(), with_flow=with_flow)
-                (clip,) = clips
+            with Path(paths[0]).open("rb") as file, closing(PictureReader(file, DecodeLimits())) as reader:
+                (clip,) = clips_of(reader, spec, with_flow=with_flow)
+                decoded_by_fal.append(reader.video.num_decoded)
             return [clip.frames_THWC]
 
         return deliver
 
     versions = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
     return versions, {
-        "key_moments+flow": variant(Sampling.KEY_MOMENTS, True),
-        "key_moments": variant(Sampling.KEY_MOMENTS, False),
-        "keyframes+flow": variant(Sampling.KEYFRAMES, True),
-        "keyframes": variant(Sampling.KEYFRAMES, False),
-        "uniform+flow": variant(Sampling.UNIFORM, True),
-        "uniform": variant(Sampling.UNIFORM, False),
+        "key_moments+flow": variant(Sampling.KEY_MOMENTS, with_flow=True),
+        "key_moments": variant(Sampling.KEY_MOMENTS, with_flow=False),
+        "keyframes+flow": variant(Sampling.KEYFRAMES, with_flow=True),
+        "keyframes": variant(Sampling.KEYFRAMES, with_flow=False),
+        "uniform+flow": variant(Sampling.UNIFORM, with_flow=True),
+        "uniform": variant(Sampling.UNIFORM, with_flow=False),
     }
-
-
-@contextmanager
-def frames_of_fal_counted() -> Iterator[list[int]]:
-    """Count the frames that FAL's decoder gives; those it is told to skip are none."""
-    from pipelines.video import VideoSource
-
-    count, original = [0], VideoSource.close
-
-    def counted(self: VideoSource) -> None:
-        count[0] += self.num_decoded
-        self.num_decoded = 0  # a source may be closed twice
-        original(self)
-
-    VideoSource.close = counted  # type: ignore[method-assign] # restored below; only while counting
-    try:
-        yield count
-    finally:
-        VideoSource.close = original  # type: ignore[method-assign] # what it was
 
 
 def torchcodec() -> tuple[str, dict[str, Deliver]]:
@@ -134,7 +119,7 @@ def torchcodec() -> tuple[str, dict[str, Deliver]]:
 def decord() -> tuple[str, dict[str, Deliver]]:
     """Decord: its own resize, one thread, one batch."""
     module = importlib.import_module("decord")
-    folder = Path(module.__file__).parents[1] / "decord.libs"  # type: ignore[arg-type] # a package has a file
+    folder = Path(str(module.__file__)).parents[1] / "decord.libs"
     codec = next((file.name for file in sorted(folder.glob("libavcodec*"))), "unknown")
 
     def deliver(paths: list[str]) -> list[Frames]:
@@ -308,20 +293,20 @@ def main() -> None:
 def measured(library: str, deliver: Deliver, request: dict[str, Any], base_mib: float) -> dict[str, Any]:
     """Deliver the frames of the request's files under the clocks."""
     paths: list[str] = request["paths"]
-    counting = frames_of_fal_counted() if request.get("count") and library == "fal" else None
-    count = counting.__enter__() if counting else None
+    decoded_by_fal.clear()
     wall_s, used_s = time.monotonic(), cpu_s(tree())
     try:
         delivered = deliver(paths)
         wall_s, used_s = time.monotonic() - wall_s, cpu_s(tree()) - used_s
-        answer: dict[str, Any] = {"wall_s": wall_s, "cpu_s": used_s, "decoded": count[0] if count else None}
+        answer: dict[str, Any] = {
+            "wall_s": wall_s,
+            "cpu_s": used_s,
+            "decoded": sum(decoded_by_fal) if library == "fal" else None,
+        }
         if request.get("count"):
             answer["thumbs"] = [thumbs(frames_THWC) for frames_THWC in delivered]
     except Exception as error:  # noqa: BLE001 - a file that a library cannot read is an outcome to show
         answer = {"error": f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"}
-    finally:
-        if counting:
-            counting.__exit__(None, None, None)
     return answer | {"peak_mib": memory_mib(tree(), "VmHWM") - base_mib}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import math
 import os
 import queue
@@ -132,7 +133,7 @@ def contradiction(info: VideoInfo, clips: Sequence[Clip], spec: ClipSpec) -> str
     checks = {
         "facts": is_finite and info.duration_s > 0 and info.num_frames > 0 and info.width_px > 0 < info.height_px,
         "number of clips": 0 < len(clips) <= info.num_clips,
-        "order of clips": all(a.index < b.index and a.end_s <= b.start_s + 1e-6 for a, b in zip(clips, clips[1:])),  # noqa: B905, RUF007 - neighbours
+        "order of clips": all(a.index < b.index and a.end_s <= b.start_s + 1e-6 for a, b in itertools.pairwise(clips)),
         "window": all(0 <= c.start_s < c.end_s <= info.duration_s + 1e-6 for c in clips),
         "covered time": all(0 < c.covered_s <= c.end_s - c.start_s + 1e-6 for c in clips),
         "frame times": all(
@@ -235,8 +236,8 @@ def replay(what: str, files: dict[str, bytes], options: argparse.Namespace) -> i
     return int(result.finding)
 
 
-def main() -> int:
-    """Run the cases; 1 if there is a finding."""
+def main(argv: Sequence[str]) -> int:
+    """Run the cases that the command line asks for; 1 if there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000, help="how many cases")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
@@ -245,7 +246,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("out/fuzz"), help="where findings are saved")
     parser.add_argument("--replay", metavar="N", help="run case N, or a saved file, and say what it does")
     parser.add_argument("--made-only", action="store_true", help="damage no real recordings, even where they are")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     files = seeds(None if options.made_only else real_folder())
     if options.replay is not None:
         return replay(options.replay, files, options)
@@ -266,4 +267,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

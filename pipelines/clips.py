@@ -107,7 +107,7 @@ def prepare_clips(
     """
     reader = PictureReader(source, limits)
     try:
-        clips = _clips(reader, spec, with_flow=with_flow)
+        clips = clips_of(reader, spec, with_flow=with_flow)
         first = next(clips, None)
         if first is None:
             raise reader.nothing_decoded()  # noqa: TRY301 - the handler below closes the file
@@ -140,7 +140,20 @@ def _closing(reader: PictureReader, first: Clip, rest: Iterator[Clip]) -> Iterat
         yield from rest
 
 
-def _clips(reader: PictureReader, spec: ClipSpec, *, with_flow: bool) -> Iterator[Clip]:
+def clips_of(reader: PictureReader, spec: ClipSpec, *, with_flow: bool = True) -> Iterator[Clip]:
+    """Take the clips of an opened video, in order.
+
+    Args:
+        reader: The video; not closed here.
+        spec: What a clip is.
+        with_flow: See :func:`prepare_clips`.
+
+    Yields:
+        Clips of the windows of which something could be decoded.
+
+    Raises:
+        VideoError: decoding went over a limit, or reading failed.
+    """
     pixels.use_one_thread()
     table, cuts = reader.table, cut_frames(reader.table)
     novelty, flow = Novelty(table), FlowEstimator(spec)

@@ -51,14 +51,12 @@ def test_facts_that_cannot_be_are_a_finding(prepared: tuple[VideoInfo, Clip]) ->
 
 
 def test_a_run_ends_with_a_summary_and_a_case_can_be_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["fuzz.py", "--made-only", "--output", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", [*common, "--count", "20", "--first", "30"])
-    assert fuzz.main() == 0
+    common = ["--made-only", "--output", str(tmp_path)]
+    assert fuzz.main([*common, "--count", "20", "--first", "30"]) == 0
     text = capsys.readouterr().out
     assert "| cases | 20 |" in text
     assert "| findings | 0 |" in text
-    monkeypatch.setattr("sys.argv", [*common, "--replay", "31"])
-    assert fuzz.main() == 0
+    assert fuzz.main([*common, "--replay", "31"]) == 0
     assert capsys.readouterr().out.startswith("case 31 (")
