@@ -15,15 +15,19 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fal_model.errors import VideoError
 from fal_model.spec import ClipSpec
 from pipelines.limits import DecodeLimits
 from pipelines.sniff import DECODERS, DEMUXERS
+
+if TYPE_CHECKING:  # PyAV may be what is broken
+    from pipelines.ffmpeg_builds import FFmpegBuild
 
 GIB = 2**30
 LEAST_MEMORY_BYTES = 4 * GIB
@@ -78,14 +82,18 @@ def fact(name: str, found: str, problem: str = "", *, is_fatal: bool = False) ->
     return Fact(name, bad if problem else Status.OK, found, problem)
 
 
+def python_fact(version: str) -> Fact:
+    """Say whether this version of Python is the one that FAL is for."""
+    is_right = version.startswith("3.11.")
+    return fact("Python", version, "" if is_right else "Python 3.11 is needed: make setup", is_fatal=not is_right)
+
+
 def machine_facts(cgroup: Path = Path("/sys/fs/cgroup")) -> list[Fact]:
     """Look at Python, the processor and the memory, with the limits of a container.
 
     Args:
         cgroup: Where the kernel tells the limits of a container.
     """
-    version = platform.python_version()
-    is_right = sys.version_info[:2] == (3, 11)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _cgroup_value(cgroup / "memory.max")
     memory = min(total, limit) if limit is not None else total
@@ -95,7 +103,7 @@ def machine_facts(cgroup: Path = Path("/sys/fs/cgroup")) -> list[Fact]:
     text = f"{_gib(total)}" if limit is None else f"{_gib(total)}, container {_gib(limit)}"
     little = f"a child may use {_gib(DecodeLimits().memory_bytes)} by default: set limits.memory_bytes lower"
     return [
-        fact("Python", version, "" if is_right else "Python 3.11 is needed: make setup", is_fatal=not is_right),
+        python_fact(platform.python_version()),
         fact("platform", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         fact("processor", cores),
         fact("memory", text, little if memory < LEAST_MEMORY_BYTES else ""),
@@ -128,40 +136,67 @@ def ffmpeg_facts() -> list[Fact]:
     from pipelines import ffmpeg_builds
     from pipelines.standin import ENCODINGS
 
-    build = ffmpeg_builds.build_in_use()
-    problem = ffmpeg_builds.why_unsafe(build.version)
     is_accepted = os.environ.get(ffmpeg_builds.RISK_VARIABLE) == "1"
+    encoders = tuple(dict.fromkeys(codec for codec, _ in ENCODINGS))
+    return [
+        *build_facts(ffmpeg_builds.build_in_use(), is_accepted=is_accepted),
+        codec_fact("demuxer", DEMUXERS.split(","), "such containers are refused as unsupported_format"),
+        codec_fact("decoder", DECODERS.split(","), "such videos are refused as unsupported_codec"),
+        codec_fact("encoder", encoders, "make demo and the stand-in corpus cannot write such files"),
+    ]
+
+
+def build_facts(build: FFmpegBuild, *, is_accepted: bool) -> list[Fact]:
+    """Judge a build of FFmpeg.
+
+    Args:
+        build: Its version and its parts.
+        is_accepted: Whether the user has accepted the risk of an old one.
+    """
+    from pipelines import ffmpeg_builds
+
+    problem = ffmpeg_builds.why_unsafe(build.version)
+    is_fatal = bool(problem) and not is_accepted
     if problem:
         problem += f"; {ffmpeg_builds.RISK_VARIABLE}=1 accepts that" if is_accepted else "; install a newer PyAV"
     elif ffmpeg_builds.parse_version(build.version) is None:
         problem = "no release: whether it has the fixes that strangers' files need cannot be told"
     parts = ", ".join(f"{name.removeprefix('lib')} {version}" for name, version in build.libraries.items())
-    is_fatal = bool(ffmpeg_builds.why_unsafe(build.version)) and not is_accepted
-    facts = [
+    return [
         fact("FFmpeg", f"{build.version} in PyAV {build.pyav}", problem, is_fatal=is_fatal),
         fact("FFmpeg's parts", parts),
     ]
-    encoders = tuple(dict.fromkeys(codec for codec, _ in ENCODINGS))
-    for kind, names, use in (
-        ("demuxer", DEMUXERS.split(","), "such containers are refused as unsupported_format"),
-        ("decoder", DECODERS.split(","), "such videos are refused as unsupported_codec"),
-        ("encoder", encoders, "make demo and the stand-in corpus cannot write such files"),
-    ):
-        lacking = ffmpeg_builds.missing(names, kind)
-        advice = f"without {', '.join(lacking)}: {use}; the wheels of PyAV have them" if lacking else ""
-        facts.append(fact(f"{kind}s", f"{len(names) - len(lacking)} of {len(names)} that may be used", advice))
-    return facts
 
 
-def package_facts() -> list[Fact]:
-    """Look at the versions of the libraries; none is imported for it."""
+def codec_fact(kind: str, names: Sequence[str], use: str) -> Fact:
+    """Say which of the demuxers, decoders or encoders that FAL uses this build has.
+
+    Args:
+        kind: ``demuxer``, ``decoder`` or ``encoder``.
+        names: As FFmpeg calls them.
+        use: What does not work without one.
+    """
+    from pipelines import ffmpeg_builds
+
+    lacking = ffmpeg_builds.missing(names, kind)
+    advice = f"without {', '.join(lacking)}: {use}; the wheels of PyAV have them" if lacking else ""
+    return fact(f"{kind}s", f"{len(names) - len(lacking)} of {len(names)} that may be used", advice)
+
+
+def package_facts(needed: Sequence[str] = NEEDED_PACKAGES, for_jobs: Sequence[str] = JOB_PACKAGES) -> list[Fact]:
+    """Look at the versions of the libraries; none is imported for it.
+
+    Args:
+        needed: Those without which nothing works.
+        for_jobs: Those that only jobs need.
+    """
     facts = []
-    for name in (*NEEDED_PACKAGES, *JOB_PACKAGES):
+    for name in (*needed, *for_jobs):
         note = ", its own FFmpeg is never used" if name.startswith("opencv") else ""
         try:
             facts.append(fact(name, importlib.metadata.version(name) + note))
         except importlib.metadata.PackageNotFoundError:
-            facts.append(fact(name, "not installed", "make setup", is_fatal=name in NEEDED_PACKAGES))
+            facts.append(fact(name, "not installed", "make setup", is_fatal=name in needed))
     return facts
 
 

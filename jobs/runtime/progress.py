@@ -36,7 +36,7 @@ def progress(title: str, total: int, unit: str, before: int = 0) -> Iterator[Upd
         with _bar(title, total, before) as update:
             yield update
     else:
-        yield _Lines(title, total, unit, before)
+        yield _Lines(title, total, unit, before, time.monotonic())
 
 
 @contextmanager
@@ -61,13 +61,15 @@ def _bar(title: str, total: int, before: int) -> Iterator[Update]:
 class _Lines:
     """Plain lines for logs."""
 
-    def __init__(self, title: str, total: int, unit: str, before: int) -> None:
+    def __init__(self, title: str, total: int, unit: str, before: int, start_s: float) -> None:
         self.title, self.total, self.unit, self.before = title, total, unit, before
-        self.start_s = time.monotonic()
-        self.next_s = self.start_s
+        self.start_s = self.next_s = start_s
 
     def __call__(self, done: int, note: str) -> None:
-        now_s = time.monotonic()
+        self.at(time.monotonic(), done, note)
+
+    def at(self, now_s: float, done: int, note: str) -> None:
+        """Write a line if one is due."""
         if now_s < self.next_s and done < self.total:
             return
         self.next_s = now_s + LINE_EVERY_S

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -185,7 +185,7 @@ def build_application(model_dir: str, meta: ModelMeta, config: FalConfig) -> ser
         meta: What that directory says about the model.
         config: Settings.
     """
-    num_prepare, num_predict, gpus_each = _replicas(config.resources)
+    num_prepare, num_predict, gpus_each = _replicas(config.resources, ray.cluster_resources())
     batch_clips = config.label.batch_clips
     predict = serve.deployment(
         Predict,
@@ -216,9 +216,8 @@ def build_application(model_dir: str, meta: ModelMeta, config: FalConfig) -> ser
     return application
 
 
-def _replicas(resources: Resources) -> tuple[int, int, float]:
-    """Count decoders, models, and GPUs per model, by the same rule as the labelling job."""
-    found = ray.cluster_resources()
+def _replicas(resources: Resources, found: Mapping[str, float]) -> tuple[int, int, float]:
+    """Count decoders, models, and GPUs per model in a cluster, by the same rule as the labelling job."""
     num_gpus = int(found.get("GPU", 0))
     gpus_each = resources.model_gpus or (1.0 if num_gpus else 0.0)
     num_predict = resources.model_workers or (max(1, int(num_gpus / gpus_each)) if gpus_each else 1)

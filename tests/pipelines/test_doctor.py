@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines import doctor, ffmpeg_builds, isolation
-from pipelines.doctor import Fact, Status, describe, machine_facts, setting_facts, space_facts
+from pipelines import doctor, isolation
+from pipelines.doctor import (
+    Fact,
+    Status,
+    build_facts,
+    codec_fact,
+    describe,
+    machine_facts,
+    package_facts,
+    python_fact,
+    setting_facts,
+    space_facts,
+)
 from pipelines.ffmpeg_builds import FFmpegBuild
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,64 +67,58 @@ def test_a_machine_without_shared_memory_is_told_what_to_do(tmp_path: Path) -> N
     assert shared.advice.endswith("--shm-size=1g or more")
 
 
-def test_other_pythons_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
-    found = named(machine_facts(), "Python")
+def test_other_pythons_are_refused() -> None:
+    assert python_fact("3.11.7").status is Status.OK
+    found = python_fact("3.13.0")
     assert (found.status, found.advice) == (Status.FAIL, "Python 3.11 is needed: make setup")
 
 
 @pytest.mark.parametrize(
-    ("version", "accepted", "status", "says"),
+    ("version", "is_accepted", "status", "says"),
     [
-        ("8.1.2", "", Status.OK, ""),
-        ("8.1.1", "", Status.FAIL, "install a newer PyAV"),
-        ("8.1.1", "1", Status.WARN, "FAL_ALLOW_OLD_FFMPEG=1 accepts that"),
-        ("N-1234-gabcdef", "", Status.WARN, "no release"),
+        ("8.1.2", False, Status.OK, ""),
+        ("8.1.1", False, Status.FAIL, "install a newer PyAV"),
+        ("8.1.1", True, Status.WARN, "FAL_ALLOW_OLD_FFMPEG=1 accepts that"),
+        ("N-1234-gabcdef", False, Status.WARN, "no release"),
     ],
 )
-def test_an_old_ffmpeg_is_told(
-    monkeypatch: pytest.MonkeyPatch, version: str, accepted: str, status: Status, says: str
-) -> None:
-    monkeypatch.setattr(ffmpeg_builds, "build_in_use", lambda: FFmpegBuild(version, "18.0", {"libavcodec": "62.1"}))
-    monkeypatch.setenv("FAL_ALLOW_OLD_FFMPEG", accepted)
-    found = named(doctor.ffmpeg_facts(), "FFmpeg")
+def test_an_old_ffmpeg_is_told(version: str, is_accepted: bool, status: Status, says: str) -> None:
+    build = FFmpegBuild(version, "18.0", {"libavcodec": "62.1"})
+    found = named(build_facts(build, is_accepted=is_accepted), "FFmpeg")
     assert found.status is status
     assert says in found.advice
 
 
-def test_a_build_that_lacks_something_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "DECODERS", "h264,no_such_decoder")
-    found = named(doctor.ffmpeg_facts(), "decoders")
-    assert (found.status, found.found) == (Status.WARN, "1 of 2 that may be used")
-    assert found.advice.startswith("without no_such_decoder: such videos are refused as unsupported_codec")
+def test_a_build_that_lacks_something_is_told() -> None:
+    found = codec_fact("decoder", ["h264", "no_such_decoder"], "such videos are refused")
+    assert (found.name, found.status, found.found) == ("decoders", Status.WARN, "1 of 2 that may be used")
+    assert found.advice.startswith("without no_such_decoder: such videos are refused; ")
 
 
-def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "NEEDED_PACKAGES", ("no-such-package",))
-    monkeypatch.setattr(doctor, "JOB_PACKAGES", ("no-other-package",))
-    assert [(f.name, f.status, f.found) for f in doctor.package_facts()] == [
+def test_what_is_not_installed_is_told() -> None:
+    assert [(f.name, f.status, f.found) for f in package_facts(["no-such-package"], ["no-other-package"])] == [
         ("no-such-package", Status.FAIL, "not installed"),
         ("no-other-package", Status.WARN, "not installed"),
     ]
 
 
-def test_a_library_that_cannot_be_imported_is_one_fact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pipelines.ffmpeg_builds", None)
-    monkeypatch.delattr("pipelines.ffmpeg_builds")
-    for slow in ("gpu_facts", "decoding_facts"):
-        monkeypatch.setattr(doctor, slow, list)
-    found = named(doctor.examine(), "installation")
-    assert (found.status, found.advice) == (Status.FAIL, "make setup")
-
-
-def test_a_library_that_breaks_in_its_own_way_is_one_fact(monkeypatch: pytest.MonkeyPatch) -> None:
-    def look() -> list[Fact]:
-        raise OSError("libcudart.so.13: cannot open shared object file")
-
-    monkeypatch.setattr(doctor, "gpu_facts", look)
-    monkeypatch.setattr(doctor, "decoding_facts", list)
-    found = named(doctor.examine(), "installation")
-    assert (found.status, found.found) == (Status.FAIL, "OSError: libcudart.so.13: cannot open shared object file")
+@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+def test_a_library_that_does_not_load_is_a_fact_and_exit_code_1(tmp_path: Path, error: str) -> None:
+    (tmp_path / "av").mkdir()
+    (tmp_path / "av" / "__init__.py").write_text(f"raise {error}('libavcodec.so.62: cannot open shared object file')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.doctor", "--json"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    broken = [f for f in json.loads(done.stdout)["facts"] if f["name"] == "installation"]
+    assert broken
+    assert {f["found"] for f in broken} == {f"{error}: libavcodec.so.62: cannot open shared object file"}
+    assert {(f["status"], f["advice"]) for f in broken} == {("fail", "make setup")}
 
 
 def test_a_machine_on_which_nothing_decodes_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,9 +154,3 @@ def test_a_person_reads_one_line_a_fact_and_what_to_do() -> None:
         "1 broken, 0 to look at",
     ]
     assert describe([Fact("disk", Status.OK, "9 GiB free")]).endswith("everything is as it should be")
-
-
-def test_something_broken_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: [Fact("FFmpeg", Status.FAIL, "4.4", "install a newer one")])
-    assert doctor.main([]) == 1
-    assert capsys.readouterr().out.endswith("1 broken, 0 to look at\n")

@@ -76,15 +76,20 @@ def test_a_full_queue_is_told_in_our_words(error: Exception) -> None:
         asyncio.run(RayBackend(Handle(error)).analyse("s3://b/a.mp4"))
 
 
-def test_an_upload_is_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "put", lambda chunk: chunk)
-    monkeypatch.setattr(ray_serve, "CHUNK_BYTES", 4)
+@pytest.mark.ray
+def test_an_upload_is_cut_into_pieces(ray_local: tuple[str, ...]) -> None:
+    del ray_local  # that it is there is enough
+    data = np.random.default_rng(0).bytes(2 * ray_serve.CHUNK_BYTES + 3)
     handle = Handle()
     with tempfile.TemporaryFile() as file:
-        file.write(b"0123456789")
+        file.write(data)
         asyncio.run(RayBackend(handle).analyse(file))
         assert not file.closed
-    assert handle.calls == [("", [b"0123", b"4567", b"89"])]
+    ((uri, references),) = handle.calls
+    pieces = ray.get(references)
+    assert uri == ""
+    assert [len(piece) for piece in pieces] == [ray_serve.CHUNK_BYTES, ray_serve.CHUNK_BYTES, 3]
+    assert b"".join(pieces) == data
 
 
 @pytest.mark.parametrize(
@@ -98,15 +103,13 @@ def test_an_upload_is_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_replicas_follow_the_machine(
-    monkeypatch: pytest.MonkeyPatch, found: dict[str, float], resources: Resources, expected: tuple[int, int, float]
+    found: dict[str, float], resources: Resources, expected: tuple[int, int, float]
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: found)
-    assert ray_serve._replicas(resources) == expected
+    assert ray_serve._replicas(resources, found) == expected
 
 
-def test_decoders_are_no_more_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1000.0})
-    assert ray_serve._replicas(Resources())[0] == os.cpu_count()
+def test_decoders_are_no_more_than_cores() -> None:
+    assert ray_serve._replicas(Resources(), {"CPU": 1000.0})[0] == os.cpu_count()
 
 
 def test_the_innermost_cause_is_found_in_a_traceback() -> None:
