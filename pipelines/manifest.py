@@ -229,7 +229,7 @@ def _row_problems(row: Row, where: str) -> list[str]:
             problems += [f"{where}: uri: {p}" for p in error.problems]
     problems += [
         f"{where}: {name}: got {row[name]!r}, must be a text"
-        for name in ("video_id", "split", "sha256")
+        for name in ("video_id", "split", "sha256", "group")
         if row.get(name) is not None and not _is_text(row[name])
     ]
     labels = row.get("labels")

@@ -23,6 +23,7 @@ MANIFEST = pa.schema(
         ("split", pa.string()),
         ("duration_s", pa.float64()),
         ("sha256", pa.string()),
+        ("group", pa.string()),
     ]
 )
 """One row per video. Only ``uri`` must be given by the user; ``labels`` is null where the truth is unknown."""

@@ -37,6 +37,7 @@ ROWS = st.lists(
             "split": st.none() | TEXT,
             "duration_s": st.none() | st.floats(0, 1e9, exclude_min=True),
             "sha256": st.none() | TEXT,
+            "group": st.none() | TEXT,
         },
     ),
     max_size=5,
@@ -134,6 +135,7 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"uri": "a", "video_id": 1}, "video_id: got 1, must be a text"),
     ({"uri": "a", "split": ["val"]}, "split: got ['val'], must be a text"),
     ({"uri": "a", "sha256": 0}, "sha256: got 0, must be a text"),
+    ({"uri": "a", "group": 7}, "group: got 7, must be a text"),
     ({"uri": "a", "labels": "run"}, "labels: got 'run', must be a list of texts"),
     ({"uri": "a", "labels": ["run", None]}, "labels: got ['run', None], must be a list of texts"),
     ({"uri": "a", "duration_s": 0}, "duration_s: got 0, must be a number > 0"),
@@ -164,7 +166,7 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"uri": "a", "lables": []},
-        "unknown column 'lables'; allowed: video_id, uri, labels, segments, split, duration_s, sha256",
+        "unknown column 'lables'; allowed: video_id, uri, labels, segments, split, duration_s, sha256, group",
     ),
 ]
 
@@ -233,7 +235,7 @@ def test_what_is_not_parquet_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_parquet_file_of_another_kind_is_refused_row_by_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["a"], "uri": pa.array([b"a"])}), tmp_path / "m.parquet")
     assert problems_of(tmp_path / "m.parquet") == [
-        "M, row 1: unknown column 'path'; allowed: video_id, uri, labels, segments, split, duration_s, sha256",
+        "M, row 1: unknown column 'path'; allowed: video_id, uri, labels, segments, split, duration_s, sha256, group",
         "M, row 1: uri: got b'a', must be a non-empty text",
     ]
 
