@@ -16,7 +16,7 @@ import yaml
 
 from fal_model.errors import ConfigError, FalError, OutputError
 from jobs.runtime.config import FalConfig, load_config, to_dict
-from pipelines import storage
+from pipelines import manifest, storage
 
 DONE, FAILED, WRONG_USAGE, TOO_MANY_FAILED = 0, 1, 2, 3
 SUMMARY = "summary.json"
@@ -82,13 +82,19 @@ def say(text: str = "") -> None:
 
 
 def write_summary(folder: str, summary: dict[str, Any]) -> None:
-    """Write ``summary.json`` into a job's output folder.
+    """Write ``summary.json`` into a job's output folder; where the output is one manifest, beside it.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    storage.write_bytes(storage.join(folder, SUMMARY), text.encode())
+    storage.write_bytes(summary_uri(folder), text.encode())
+
+
+def summary_uri(output: str) -> str:
+    """Return where the summary of a job goes: ``OUTPUT/summary.json``, or ``NAME.summary.json`` beside a manifest."""
+    suffix = next((s for s in manifest.SUFFIXES if output.endswith(s)), None)
+    return storage.join(output, SUMMARY) if suffix is None else f"{output.removesuffix(suffix)}.{SUMMARY}"
 
 
 def _timed(body: Body, options: dict[str, str], config: FalConfig) -> Outcome:

@@ -163,6 +163,12 @@ def test_a_summary_is_readable_and_sorted(tmp_path: Path) -> None:
     assert (tmp_path / "summary.json").read_text(encoding="utf-8") == '{\n  "a": "ü",\n  "b": 1\n}\n'
 
 
+def test_the_summary_of_a_job_that_writes_one_manifest_lies_beside_it(tmp_path: Path) -> None:
+    assert start(Body(), "--input", "in", "--output", str(tmp_path / "all.csv")) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["all.summary.json"]
+    assert json.loads((tmp_path / "all.summary.json").read_text(encoding="utf-8"))["exit_code"] == 0
+
+
 def test_a_summary_that_cannot_be_written_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert start(Body(), "--input", "in", "--output", str(tmp_path / "file")) == 1
