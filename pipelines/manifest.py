@@ -81,19 +81,52 @@ def read_manifest(uri: str) -> pa.Table:
 
 
 def write_manifest(uri: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows (any of the manifest's columns; ``uri`` required) as ``.jsonl`` or ``.parquet``.
+    """Write rows (any of the manifest's columns; ``uri`` required) as ``.jsonl``, ``.csv`` or ``.parquet``.
+
+    Addresses below the manifest's own folder are written relative to it: the folder can be moved as a whole.
 
     Raises:
+        ManifestError: another suffix, or labels that CSV cannot hold.
         OutputError: the place cannot be written.
     """
-    complete = [{name: row.get(name) for name in FIELDS} for row in rows]
+    base = "" if storage.is_remote(uri) else str(storage.local_path(uri).parent)
+    complete = [{name: row.get(name) for name in FIELDS} | {"uri": _relative(row["uri"], base)} for row in rows]
     if uri.endswith(".parquet"):
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(complete, schema=MANIFEST), sink, compression="zstd")
         storage.write_bytes(uri, sink.getvalue().to_pybytes())
-        return
-    lines = [json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) for row in complete]
-    storage.write_bytes(uri, "".join(line + "\n" for line in lines).encode())
+    elif uri.endswith(".csv"):
+        storage.write_bytes(uri, _csv_text(complete).encode())
+    elif uri.endswith(".jsonl"):
+        lines = [json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) for row in complete]
+        storage.write_bytes(uri, "".join(line + "\n" for line in lines).encode())
+    else:
+        raise ManifestError([f"manifest: got {uri!r}; allowed are {', '.join(SUFFIXES)}"])
+
+
+def _relative(uri: str, base: str) -> str:
+    inner = uri.removeprefix(f"{base}/")
+    return inner if base and inner and storage.join(base, inner) == uri and not inner.startswith("/") else uri
+
+
+def _csv_text(rows: Iterable[Row]) -> str:
+    sink = io.StringIO(newline="")
+    writer = csv.DictWriter(sink, FIELDS)
+    writer.writeheader()
+    unfit: Counter[str] = Counter()
+    for row in rows:
+        labels, segments = row["labels"], row["segments"]
+        unfit.update({label for label in labels or [] if "|" in label or label != label.strip() or not label})
+        # A cell without a label is an unknown truth; one of nothing but the separator says that none holds.
+        cells = {
+            "labels": None if labels is None else "|".join(labels) or "|",
+            "segments": None if segments is None else json.dumps(segments, ensure_ascii=False),
+        }
+        writer.writerow(row | cells)
+    _raise_if(
+        [f"label {label!r} ({n} videos) cannot stand in CSV; write .jsonl or .parquet" for label, n in unfit.items()]
+    )
+    return sink.getvalue()
 
 
 def check_labels(manifest: pa.Table, taxonomy: Taxonomy) -> None:

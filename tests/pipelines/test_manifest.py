@@ -75,6 +75,47 @@ def test_what_is_written_is_read(tmp_path: Path, rows: list[dict[str, Any]]) -> 
         assert table.to_pylist() == by_id(rows)
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ROWS)
+def test_csv_holds_all_but_labels_with_its_separator(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    uri = str(tmp_path / "m.csv")
+    unfit = {x for row in rows for x in row.get("labels") or [] if "|" in x or x != x.strip()}
+    if unfit:
+        with pytest.raises(ManifestError) as raised:
+            manifest.write_manifest(uri, rows)
+        assert all(
+            ": " not in p and "cannot stand in CSV; write .jsonl or .parquet" in p for p in raised.value.problems
+        )
+    else:
+        manifest.write_manifest(uri, rows)
+        assert manifest.read_manifest(uri).to_pylist() == by_id(rows)
+
+
+def test_a_label_that_csv_cannot_hold_is_named(tmp_path: Path) -> None:
+    rows = [{"uri": "a", "labels": ["x|y", "x|y"]}, {"uri": "b", "labels": ["x|y", "x", " z"]}]
+    with pytest.raises(ManifestError) as raised:
+        manifest.write_manifest(str(tmp_path / "m.csv"), rows)
+    assert raised.value.problems == [
+        "label 'x|y' (2 videos) cannot stand in CSV; write .jsonl or .parquet",
+        "label ' z' (1 videos) cannot stand in CSV; write .jsonl or .parquet",
+    ]
+
+
+def test_a_manifest_of_another_suffix_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"^manifest: got '.*m\.json'; allowed are \.parquet, \.csv, \.jsonl$"):
+        manifest.write_manifest(str(tmp_path / "m.json"), [])
+
+
+def test_a_folder_of_videos_and_manifest_can_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    uris = [f"{tmp_path}/here/deep/a.mp4", f"{tmp_path}/here//odd.mp4", f"{tmp_path}/herein/b.mp4", "s3://c/d.mp4"]
+    manifest.write_manifest(f"{tmp_path}/here/m.csv", [{"uri": uri, "video_id": uri} for uri in uris])
+    assert sorted(manifest.read_manifest(f"{tmp_path}/here/m.csv")["uri"].to_pylist()) == sorted(uris)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = manifest.read_manifest(f"{tmp_path}/there/m.csv")["uri"].to_pylist()
+    assert sorted(moved) == sorted([f"{tmp_path}/there/deep/a.mp4", *uris[1:]])
+
+
 def test_csv_says_the_same_as_the_other_formats(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
         "uri,video_id,labels,segments,split,duration_s,sha256\r\n"
