@@ -1,6 +1,6 @@
 """Decode in a child process that may crash, hang or bloat without taking anything else along.
 
-One :class:`IsolatedPreparer` owns one child and reuses it from video to video; when the child dies or is too slow it
+One :class:`IsolatedDecoder` owns one child and reuses it from video to video; when the child dies or is too slow it
 is killed and the next video gets a fresh one. The child is not believed: every size is computed here from the
 specification, every number is checked, and nothing it sends is unpickled.
 """
@@ -27,7 +27,7 @@ from fal_model.spec import ClipSpec
 from pipelines import answers
 from pipelines.clip_ring import RingReader, are_numbers
 from pipelines.clips import Clip, VideoInfo
-from pipelines.decode_worker import REQUEST, TAKEN
+from pipelines.decode_worker import REQUEST, TAKEN, Operation
 from pipelines.ffmpeg_builds import check_build
 from pipelines.limits import DecodeLimits
 
@@ -46,22 +46,24 @@ def why_unconfined() -> str:
     Raises:
         RuntimeError: the process could not be started.
     """
-    child = _Child(ClipSpec(), DecodeLimits())
+    child = _Child(ClipSpec(), DecodeLimits(), Operation.CLIPS)
     child.end()
     return child.unconfined
 
 
-class IsolatedPreparer:
-    """Turn videos into clips in a child process. One video at a time; one object per thread.
+class IsolatedDecoder:
+    """A child process that looks at videos, one at a time; subclasses say at what. One object per thread.
 
     Args:
         spec: What a clip is.
         limits: What one video may cost.
+        operation: What the child does with a video.
     """
 
-    def __init__(self, spec: ClipSpec, limits: DecodeLimits) -> None:
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits, operation: Operation) -> None:
         self._spec = spec
         self._limits = limits
+        self._operation = operation
         self._child: _Child | None = None
         self._video_number = 0
         self._is_busy = False
@@ -75,7 +77,7 @@ class IsolatedPreparer:
         self.close()
 
     def close(self) -> None:
-        """End the child; the next :meth:`prepare` would start another."""
+        """End the child; the next video would start another."""
         if self._child is not None:
             self._child.end()
         self._child = None
@@ -86,20 +88,8 @@ class IsolatedPreparer:
         """Return the process id of the child, None before the first video and after a crash."""
         return None if self._child is None else self._child.process.pid
 
-    def prepare(self, source: BinaryIO) -> tuple[VideoInfo, Iterator[Clip]]:
-        """Read a video into clips, as :func:`pipelines.clips.prepare_clips` does.
-
-        Args:
-            source: A file with a descriptor (``fileno``); its position is neither used nor moved.
-
-        Returns:
-            Facts about the video, and its clips in order. Starting another video ends this one's clips.
-
-        Raises:
-            VideoError: the video cannot be used; also while the clips are taken. ``decoder_crash``, ``timeout`` and
-                ``limit_exceeded`` are what became of the child.
-            RuntimeError: the child could not be started at all, or FFmpeg is too old; no video is to blame for that.
-        """
+    def _begin(self, source: BinaryIO) -> tuple[_Child, _Clock]:
+        """Hand a video to the child; its first answer is awaited next."""
         descriptor = open_read_only(source)
         try:
             child = self._fresh_child()
@@ -110,10 +100,7 @@ class IsolatedPreparer:
                 child.request(descriptor, clock)
         finally:
             os.close(descriptor)
-        with self._ending_on_error():
-            info = answers.read_info(self._next_header(child, clock), self._spec, self._limits)
-        clock.video_duration_s = info.duration_s
-        return info, self._clips(child, self._video_number, info, clock)
+        return child, clock
 
     def _fresh_child(self) -> _Child:
         """Return a child that waits for a video."""
@@ -121,23 +108,8 @@ class IsolatedPreparer:
             self.close()  # the clips of the video before were not all taken, or somebody killed the child
         if self._child is None:
             check_build()
-            self._child = _Child(self._spec, self._limits)
+            self._child = _Child(self._spec, self._limits, self._operation)
         return self._child
-
-    def _clips(self, child: _Child, video_number: int, info: VideoInfo, clock: _Clock) -> Iterator[Clip]:
-        next_index = num_taken = 0
-        while True:
-            if self._video_number != video_number or self._child is not child:
-                raise RuntimeError("clips were taken after another video was started, or after close()")
-            with self._ending_on_error():
-                header = self._next_header(child, clock)
-                if header["type"] == "end":
-                    self._is_busy = False
-                    return
-                facts = answers.read_clip(header, self._spec, range(next_index, info.num_clips))
-                arrays = child.take(num_taken, clock)
-            next_index, num_taken = facts["index"] + 1, num_taken + 1
-            yield Clip(**facts, **arrays)
 
     def _next_header(self, child: _Child, clock: _Clock) -> dict[str, Any]:
         clock.start_step()
@@ -157,6 +129,53 @@ class IsolatedPreparer:
             if self._is_busy:
                 self.close()
             raise
+
+
+class IsolatedPreparer(IsolatedDecoder):
+    """Turn videos into clips in a child process. One video at a time; one object per thread.
+
+    Args:
+        spec: What a clip is.
+        limits: What one video may cost.
+    """
+
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits) -> None:
+        super().__init__(spec, limits, Operation.CLIPS)
+
+    def prepare(self, source: BinaryIO) -> tuple[VideoInfo, Iterator[Clip]]:
+        """Read a video into clips, as :func:`pipelines.clips.prepare_clips` does.
+
+        Args:
+            source: A file with a descriptor (``fileno``); its position is neither used nor moved.
+
+        Returns:
+            Facts about the video, and its clips in order. Starting another video ends this one's clips.
+
+        Raises:
+            VideoError: the video cannot be used; also while the clips are taken. ``decoder_crash``, ``timeout`` and
+                ``limit_exceeded`` are what became of the child.
+            RuntimeError: the child could not be started at all, or FFmpeg is too old; no video is to blame for that.
+        """
+        child, clock = self._begin(source)
+        with self._ending_on_error():
+            info = answers.read_info(self._next_header(child, clock), self._spec, self._limits)
+        clock.video_duration_s = info.duration_s
+        return info, self._clips(child, self._video_number, info, clock)
+
+    def _clips(self, child: _Child, video_number: int, info: VideoInfo, clock: _Clock) -> Iterator[Clip]:
+        next_index = num_taken = 0
+        while True:
+            if self._video_number != video_number or self._child is not child:
+                raise RuntimeError("clips were taken after another video was started, or after close()")
+            with self._ending_on_error():
+                header = self._next_header(child, clock)
+                if header["type"] == "end":
+                    self._is_busy = False
+                    return
+                facts = answers.read_clip(header, self._spec, range(next_index, info.num_clips))
+                arrays = child.take(num_taken, clock)
+            next_index, num_taken = facts["index"] + 1, num_taken + 1
+            yield Clip(**facts, **arrays)
 
 
 class _Clock:
@@ -198,7 +217,7 @@ class _Clock:
 class _Child:
     """The process, the shared memory and our end of the socket; all end when this object does."""
 
-    def __init__(self, spec: ClipSpec, limits: DecodeLimits) -> None:
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits, operation: Operation) -> None:
         # Held by nothing else: it goes with the last reference, for a thread may still be copying out of it.
         self._ring = RingReader(spec)
         with ExitStack() as kept, ExitStack() as given:
@@ -210,7 +229,8 @@ class _Child:
             kept.callback(self._channel.close)
             given.callback(channel.close)
             descriptors = {"channel": channel.fileno(), "ring": self._ring.descriptor, "lifeline": lifeline}
-            self.process = _start(descriptors, {"spec": spec.to_dict(), "limits": limits.to_dict()})
+            options = {"operation": operation.value, "spec": spec.to_dict(), "limits": limits.to_dict()}
+            self.process = _start(descriptors, options)
             kept.callback(_kill, self.process)
             self.end = weakref.finalize(self, kept.pop_all().close)
         try:
@@ -268,8 +288,7 @@ class _Child:
             return VideoError(FailureKind.DECODER_CRASH, "the decoding process closed its socket")
         if code == -signal.SIGXCPU:
             return VideoError(FailureKind.TIMEOUT, "decoding used more processor time than allowed")
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return VideoError(FailureKind.DECODER_CRASH, f"the decoding process died of {name}")
+        return VideoError(FailureKind.DECODER_CRASH, f"the decoding process died of {_cause_of(code)}")
 
 
 def _start(descriptors: dict[str, int], options: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -283,6 +302,16 @@ def _start(descriptors: dict[str, int], options: dict[str, Any]) -> subprocess.P
         env=_environment(),
         start_new_session=True,
     )
+
+
+def _cause_of(code: int) -> str:
+    """Name a return code; most real-time signals, which hostile code may send itself, have no name in Python."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
