@@ -45,14 +45,12 @@ class PrepareConfig:
         group_clips: Clips per Parquet row group: what training reads at once.
         jpeg_quality: Quality of the stored frames.
         part_videos: Videos per part; a part becomes one shard and is the unit of resuming.
-        val_share: Share of the videos without a split that go to ``val``.
         max_failed_share: Largest share of failed videos with which the job still counts as a success.
     """
 
     group_clips: Annotated[int, Range(ge=1, le=4096)] = 8
     jpeg_quality: Annotated[int, Range(ge=30, le=100)] = 90
     part_videos: Annotated[int, Range(ge=1, le=100_000)] = 64
-    val_share: Annotated[float, Range(ge=0, le=1)] = 0.1
     max_failed_share: Annotated[float, Range(ge=0, le=1)] = 0.1
 
     def __post_init__(self) -> None:

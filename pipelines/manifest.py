@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import sys
@@ -142,12 +141,6 @@ def check_labels(manifest: pa.Table, taxonomy: Taxonomy) -> None:
         f"label {label!r} ({n} videos) is not in the taxonomy" for label, n in used.items() if label not in taxonomy
     ]
     _raise_if(sorted(unknown))
-
-
-def split_of(video_id: str, *, val_share: float) -> str:
-    """Choose ``train`` or ``val`` from the id alone: the same on every machine and in every corpus."""
-    point = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big") / 2**64
-    return "val" if point < val_share else "train"
 
 
 def read_taxonomy(uri: str) -> Taxonomy:

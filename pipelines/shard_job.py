@@ -21,7 +21,7 @@ import pyarrow as pa
 from fal_model.errors import ManifestError, VideoError
 from fal_model.spec import ClipSpec, content_id
 from fal_model.taxonomy import Node, Taxonomy
-from pipelines import manifest, parts, shards, storage, tables
+from pipelines import parts, shards, storage, tables
 from pipelines.clip_batches import Failure
 from pipelines.clips import Clip
 from pipelines.config import PrepareConfig
@@ -29,6 +29,7 @@ from pipelines.isolation import IsolatedPreparer
 from pipelines.limits import DecodeLimits
 from pipelines.prepare import MAX_ATTEMPTS, RETRIED_KINDS, failure_of
 from pipelines.records import FAILURES
+from pipelines.splits import SplitConfig, assign_splits
 
 SPLITS = ("train", "val", "test")
 
@@ -64,21 +65,22 @@ class ShardCounts:
         return cls(**json.loads(text))
 
 
-def plan_parts(table: pa.Table, config: PrepareConfig) -> list[list[dict[str, Any]]]:
+def plan_parts(table: pa.Table, config: PrepareConfig, split: SplitConfig) -> list[list[dict[str, Any]]]:
     """Cut a labelled manifest into parts of one split each, every part a random mix of the corpus.
 
-    Videos without a split get ``train`` or ``val`` from their id.
+    Where a video has no split, the corpus is divided as ``jobs/split_corpus.py`` divides it.
 
     Raises:
-        ManifestError: videos without labels, or a split of another name.
+        ManifestError: videos without labels, a split of another name, or given splits that divide a group.
     """
     rows = table.to_pylist()
     unknown = [r["video_id"] for r in rows if r["labels"] is None]
     problems = (
         [f"{len(unknown)} videos have no labels, first {unknown[0]!r}; [] says that none holds"] if unknown else []
     )
-    for row in rows:
-        row["split"] = row["split"] or manifest.split_of(row["video_id"], val_share=config.val_share)
+    if not (split.keeps_given and all(row["split"] for row in rows)):
+        found = assign_splits(rows, split).split_of
+        rows = [row | {"split": found[row["video_id"]]} for row in rows]
     wrong = Counter(r["split"] for r in rows if r["split"] not in SPLITS)
     problems += [f"split {name!r} ({n} videos): must be one of {', '.join(SPLITS)}" for name, n in wrong.items()]
     if problems:

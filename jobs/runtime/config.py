@@ -25,6 +25,7 @@ from jobs.runtime.serve_config import ServeSection
 from pipelines.config import LabelConfig, PrepareConfig, Resources
 from pipelines.limits import DecodeLimits
 from pipelines.planning import PlanConfig
+from pipelines.splits import SplitConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +130,7 @@ class FalConfig:
     clip: ClipSpec | None = None
     model: ModelSection = field(default_factory=ModelSection)
     corpus: CorpusSection = field(default_factory=CorpusSection)
+    split: SplitConfig = field(default_factory=SplitConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     loop: LoopSection = field(default_factory=LoopSection)

@@ -39,7 +39,7 @@ def prepare_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
     plan = shard_job.ShardPlan(
         output=output, spec=clip_spec(config), limits=config.limits, prepare=config.prepare, taxonomy=taxonomy
     )
-    planned = shard_job.plan_parts(table, config.prepare)
+    planned = shard_job.plan_parts(table, config.prepare, config.split)
     shard_job.open_output(output, plan, planned)
     before = shard_job.finished(output)
     say(f"{table.num_rows} videos in {len(planned)} parts, {len(before)} parts finished before")

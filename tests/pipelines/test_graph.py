@@ -19,6 +19,7 @@ from pipelines.graph import Progress
 from pipelines.labels import Labeller
 from pipelines.limits import DecodeLimits
 from pipelines.parts import PredictPlan
+from pipelines.splits import SplitConfig
 from pipelines.standin import standin_taxonomy
 from pipelines.standin_files import manifest_row
 from tests.helpers.corpus import SPEC, digests, short_plans, write_broken, write_model, write_videos
@@ -195,7 +196,7 @@ def test_shards_that_cannot_be_written_end_the_run_with_the_reason(ray_local: tu
     plan = shard_job.ShardPlan(
         output=str(output), spec=SPEC, limits=DecodeLimits(), prepare=PrepareConfig(), taxonomy=standin_taxonomy()
     )
-    shard_job.open_output(str(output), plan, shard_job.plan_parts(table, PrepareConfig()))
+    shard_job.open_output(str(output), plan, shard_job.plan_parts(table, PrepareConfig(), SplitConfig()))
     (output / "train").write_bytes(b"in the way")
     with pytest.raises(FalError, match=r"preparing stopped: .*cannot write"):
         graph.prepare_corpus(plan, Resources(), 1, print)

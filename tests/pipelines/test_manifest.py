@@ -318,7 +318,7 @@ def test_input_that_is_not_there_is_refused(tmp_path: Path) -> None:
         manifest.load_input("http://x")
 
 
-# ---- labels, splits, taxonomies -----------------------------------------------------------------------------------
+# ---- labels, taxonomies -------------------------------------------------------------------------------------------
 
 
 def test_labels_outside_the_taxonomy_are_counted() -> None:
@@ -338,25 +338,6 @@ def test_labels_outside_the_taxonomy_are_counted() -> None:
     manifest.check_labels(pa.Table.from_pylist(rows[2:], schema=MANIFEST), taxonomy)
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.text(), st.floats(0, 1), st.floats(0, 1))
-def test_a_split_depends_on_the_id_alone_and_val_only_grows(video_id: str, share: float, other: float) -> None:
-    small, large = sorted((share, other))
-    assert manifest.split_of(video_id, val_share=share) == manifest.split_of(video_id, val_share=share)
-    if manifest.split_of(video_id, val_share=small) == "val":
-        assert manifest.split_of(video_id, val_share=large) == "val"
-    assert manifest.split_of(video_id, val_share=0) == "train"
-    assert manifest.split_of(video_id, val_share=1) == "val"
-
-
-def test_splits_never_change_and_come_in_the_share_that_was_asked_for() -> None:
-    # Fixed for ever: another answer would move videos between training and validation.
-    assert [manifest.split_of(str(i), val_share=0.5) for i in range(6)] == SPLITS_OF_DIGITS
-    num_val = sum(manifest.split_of(f"video-{i}", val_share=0.1) == "val" for i in range(5000))
-    assert 400 < num_val < 600
-
-
-SPLITS_OF_DIGITS = ["val", "val", "train", "val", "val", "train"]
 TREE = {"nodes": [{"id": "sport"}, {"id": "run", "name": "Running", "parent": "sport"}]}
 
 

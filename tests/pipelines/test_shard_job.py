@@ -23,6 +23,7 @@ from pipelines.limits import DecodeLimits
 from pipelines.records import FAILURES, MANIFEST
 from pipelines.shard_job import ShardCounts, ShardPlan, ShardWriter
 from pipelines.shards import ReadPlan, ShardSet
+from pipelines.splits import SplitConfig, assign_splits
 from tests.helpers.model import SPEC, TREE
 from tests.helpers.video import numbered_video
 
@@ -50,17 +51,15 @@ ROWS = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(rows=ROWS, part_videos=st.integers(1, 5), val_share=st.floats(0, 1))
+@given(rows=ROWS, part_videos=st.integers(1, 5), seed=st.integers(0, 9), keeps_given=st.booleans())
 def test_every_video_is_in_one_part_of_its_split(
-    rows: list[dict[str, Any]], part_videos: int, val_share: float
+    rows: list[dict[str, Any]], part_videos: int, seed: int, keeps_given: bool
 ) -> None:
-    config = PrepareConfig(part_videos=part_videos, val_share=val_share)
-    planned = shard_job.plan_parts(table_of(*rows), config)
-    split_of = {
-        row["video_id"]: row["split"] or manifest.split_of(row["video_id"], val_share=val_share) for row in rows
-    }
+    split = SplitConfig(seed=seed, keeps_given=keeps_given)
+    planned = shard_job.plan_parts(table_of(*rows), PrepareConfig(part_videos=part_videos), split)
     found = {video["video_id"]: video["split"] for part in planned for video in part}
-    assert found == split_of
+    assert found == assign_splits(table_of(*rows).to_pylist(), split).split_of
+    assert not keeps_given or all(found[row["video_id"]] == row["split"] for row in rows if row["split"])
     assert sum(map(len, planned)) == len(rows)
     assert all(1 <= len(part) <= part_videos for part in planned)
     assert all(len({video["split"] for video in part}) == 1 for part in planned)
@@ -74,12 +73,14 @@ def test_parts_do_not_depend_on_the_order_of_the_manifest(rows: list[dict[str, A
     config = PrepareConfig(part_videos=4)
     shuffled = list(rows)
     dice.shuffle(shuffled)
-    assert shard_job.plan_parts(table_of(*shuffled), config) == shard_job.plan_parts(table_of(*rows), config)
+    split = SplitConfig()
+    again = shard_job.plan_parts(table_of(*shuffled), config, split)
+    assert again == shard_job.plan_parts(table_of(*rows), config, split)
 
 
 def test_a_part_is_a_mix_of_the_corpus() -> None:
     rows = [{"video_id": f"{name}/{i}", "split": "train"} for name in "ab" for i in range(50)]
-    planned = shard_job.plan_parts(table_of(*rows), PrepareConfig(part_videos=20))
+    planned = shard_job.plan_parts(table_of(*rows), PrepareConfig(part_videos=20), SplitConfig())
     assert all(len({video["video_id"][0] for video in part}) == 2 for part in planned)
 
 
@@ -91,11 +92,19 @@ def test_a_manifest_without_truth_or_with_other_splits_is_refused() -> None:
         {"video_id": "d", "split": "training"},
     ]
     with pytest.raises(ManifestError) as raised:
-        shard_job.plan_parts(table_of(*rows), PrepareConfig())
+        shard_job.plan_parts(table_of(*rows), PrepareConfig(), SplitConfig())
     assert raised.value.problems == [
         "2 videos have no labels, first 'a'; [] says that none holds",
         "split 'training' (2 videos): must be one of train, val, test",
     ]
+
+
+def test_a_group_that_was_given_two_splits_is_refused_but_not_where_every_split_is_given() -> None:
+    rows = [{"video_id": "a", "split": "train", "group": "g"}, {"video_id": "b", "split": "test", "group": "g"}]
+    with pytest.raises(ManifestError, match=r"^2 videos of one group or content were given different splits: "):
+        shard_job.plan_parts(table_of(*rows, {"video_id": "c"}), PrepareConfig(), SplitConfig())
+    planned = shard_job.plan_parts(table_of(*rows), PrepareConfig(), SplitConfig())
+    assert [video["split"] for part in planned for video in part] == ["train", "test"]
 
 
 def test_a_flat_taxonomy_is_made_of_the_labels() -> None:
@@ -131,7 +140,7 @@ def planned_of(corpus: Path) -> list[list[dict[str, Any]]]:
         {"video_id": "missing.mp4", "split": "test"},
     ]
     rows = [row | {"uri": str(corpus / row["video_id"])} for row in rows]
-    return shard_job.plan_parts(table_of(*rows), plan_of(".").prepare)
+    return shard_job.plan_parts(table_of(*rows), plan_of(".").prepare, SplitConfig())
 
 
 def test_a_run_is_recognised_and_others_are_refused(tmp_path: Path, corpus: Path) -> None:
@@ -156,7 +165,7 @@ def test_a_run_is_recognised_and_others_are_refused(tmp_path: Path, corpus: Path
 def test_a_video_that_has_changed_makes_another_run(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"one")
     planned = shard_job.plan_parts(
-        table_of({"video_id": "a", "uri": str(tmp_path / "a.mp4")}), PrepareConfig(part_videos=1)
+        table_of({"video_id": "a", "uri": str(tmp_path / "a.mp4")}), PrepareConfig(part_videos=1), SplitConfig()
     )
     plan = plan_of(tmp_path / "out")
     shard_job.open_output(plan.output, plan, planned)
@@ -273,7 +282,7 @@ def test_content_other_than_the_manifest_says_is_a_failure(corpus: Path, tmp_pat
         for digest in (right, "0" * 64)
     ]
     plan = plan_of(tmp_path)
-    shard_job.open_output(plan.output, plan, shard_job.plan_parts(table_of(*rows), plan.prepare))
+    shard_job.open_output(plan.output, plan, shard_job.plan_parts(table_of(*rows), plan.prepare, SplitConfig()))
     with ShardWriter(plan) as writer:
         assert writer.write(0).failures_by_kind == {"corrupt": 1}
     (row,) = tables.read_table(str(tmp_path / "failures" / "part-00000.parquet")).to_pylist()
@@ -290,7 +299,7 @@ def test_a_corpus_in_s3_becomes_shards_in_s3(bucket: str, corpus: Path) -> None:
     storage.write_bytes(f"{bucket}/videos/one.mp4", (corpus / "one.mp4").read_bytes())
     rows = [{"video_id": name, "uri": f"{bucket}/videos/{name}", "split": "val"} for name in ("one.mp4", "none.mp4")]
     plan = plan_of(f"{bucket}/shards")
-    planned = shard_job.plan_parts(table_of(*rows), plan.prepare)
+    planned = shard_job.plan_parts(table_of(*rows), plan.prepare, SplitConfig())
     for _ in range(2):
         shard_job.open_output(plan.output, plan, planned)
     with ShardWriter(plan) as writer:
