@@ -16,7 +16,7 @@ PREPROCESSING_VERSION = 2
 
 
 class Sampling(StrEnum):
-    """How the frames of a window are chosen, one per stratum; none costs more decoding than ``UNIFORM``.
+    """How the frames of a window are chosen, one per stratum; none is planned to cost more decoding than ``UNIFORM``.
 
     Attributes:
         KEY_MOMENTS: The cheapest frame of each stratum, but where the packet sizes tell most of something happening

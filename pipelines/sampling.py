@@ -6,7 +6,8 @@ stratum's middle half that needs the fewest packets decoded, mostly a keyframe. 
 the two strata with the most novel bursts of bytes (:mod:`pipelines.novelty`): there the frames of the burst are
 candidates, all are decoded, and the one that looks least like anything else seen of the window is taken. ``thorough``
 spends what is left of ``uniform``'s cost on more candidates in all strata, the cheapest first, as packets do not tell
-everything. None of them costs more than ``uniform``.
+everything. None of them is planned to cost more than ``uniform``; what decoding takes is estimated, and a video with
+B-frames may cost a few percent more after all.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def plan_frames(
     Returns:
         For each stratum at least one index into the table; strata rise, and rise strictly where each has frames of
         its own. A stratum without any repeats the frame that is still on screen at its centre. To decode all
-        candidates costs no more packets than to decode what ``uniform`` takes.
+        candidates costs no more than to decode what ``uniform`` takes, as :meth:`FrameTable.cost` estimates it.
     """
     edges_s = np.linspace(window[0], window[1], num_frames + 1)
     centres_s = (edges_s[:-1] + edges_s[1:]) / 2
