@@ -68,8 +68,8 @@ class Clip:
             the flow itself still contains it. 0 where there is no flow.
         covered_s: Seconds of the window that were looked at: the strata in which a frame was decoded, or at whose
             centre one was on screen.
-        num_substituted: Frames that are not what was filmed: theirs is damaged, and a neighbour stands in or the decoder
-            made up parts.
+        num_substituted: Frames that are not what was filmed: theirs is damaged, and a neighbour stands in, or the
+            decoder made up parts.
     """
 
     index: int
