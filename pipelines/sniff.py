@@ -155,4 +155,6 @@ def looks_like_container(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    return all(byte >= ord(" ") or byte in b"\t\n\r\f" for byte in head[:512]) and not looks_like_container(head)
+    # Transport streams begin with a letter as words do, but none is all letters.
+    is_container = looks_like_container(head) and not head.startswith(b"G")
+    return all(byte >= ord(" ") or byte in b"\t\n\r\f" for byte in head[:512]) and not is_container

@@ -24,6 +24,7 @@ from pipelines.sniff import DEMUXERS, NamelessFile, check_head, looks_like_conta
         (b"PK\x03\x04\x14\x00", FailureKind.NOT_A_VIDEO, "a ZIP archive"),
         (b"\x89PNG\r\n\x1a\n", FailureKind.NOT_A_VIDEO, "a PNG image"),
         (b"Dear diary,\n", FailureKind.NOT_A_VIDEO, "text that starts with b'Dear diary,\\n'"),
+        (b"Good morning,\n", FailureKind.NOT_A_VIDEO, "text that starts with b'Good morning,\\n'"),  # as MPEG-TS does
     ],
 )
 def test_what_is_no_video_is_named(head: bytes, kind: FailureKind, says: str) -> None:
