@@ -98,6 +98,12 @@ class _FaultyServer(decode_worker._Server):
     def bomb_in_opencv(self) -> None:
         pixels.resize(np.zeros((2, 2, 3), np.uint8), 2**15, 2**15)
 
+    def mistake(self) -> None:
+        raise ZeroDivisionError("by nought")
+
+    def bad_disk(self) -> None:
+        raise OSError(5, "Input/output error")
+
     def endless_facts(self) -> None:
         while True:
             send_message(self._channel, INFO)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import secrets
-import socket
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from types import CodeType
+from typing import Any
 
 import av
 import pytest
@@ -16,9 +17,7 @@ import pytest
 from bench.hostile_seeds import seeds
 from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
-from pipelines import decode_worker, sandbox, video
 from pipelines.clips import prepare_clips
-from pipelines.decode_worker import DescriptorFile
 from pipelines.frame_stream import FrameStream
 from pipelines.limits import DecodeLimits
 from pipelines.listing import list_files
@@ -73,9 +72,9 @@ def targets(secret: Path, listener: Listener) -> list[str]:
     return [str(secret), f"file://{secret}", "/etc/passwd", listener.url, f"tcp://127.0.0.1:{listener.port}"]
 
 
-def outcome(data: bytes, limits: DecodeLimits = LIMITS) -> tuple[str, str]:
+def outcome(data: bytes | io.BytesIO, limits: DecodeLimits = LIMITS) -> tuple[str, str]:
     try:
-        list(prepare_clips(io.BytesIO(data), SPEC, limits)[1])
+        list(prepare_clips(io.BytesIO(data) if isinstance(data, bytes) else data, SPEC, limits)[1])
     except VideoError as error:
         return error.kind.value, error.message
     return OK, ""
@@ -129,13 +128,24 @@ def test_the_listener_and_the_references_are_real(tmp_path: Path, listener: List
         assert [stream.type for stream in container.streams] == ["video", "subtitle"]
 
 
+class _Changing(io.BytesIO):
+    """A file that is written anew after the first look at it."""
+
+    has_changed = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.has_changed:
+            return super().read(size)
+        self.has_changed = True
+        return b"\1nothing suspicious"
+
+
 def test_what_the_first_look_would_miss_ffmpeg_is_not_allowed_to_follow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: Path, listener: Listener
+    tmp_path: Path, secret: Path, listener: Listener
 ) -> None:
-    monkeypatch.setattr(video, "read_head", lambda *_: b"nothing suspicious")
     for target in targets(secret, listener):
         for name, (data, expected) in attacks(tmp_path, target).items():
-            kind, _ = outcome(data)
+            kind, _ = outcome(_Changing(data))
             allowed = {"unsupported_format", "not_a_video"}
             assert kind in ({expected} if expected not in allowed else allowed), name
     assert listener.visits == []
@@ -173,21 +183,31 @@ def two_streams(folder: Path) -> bytes:
     ],
 )
 def test_each_limit_refuses_a_real_file_before_a_picture_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: float | None, says: str
+    tmp_path: Path, limit: str, most: float | None, says: str
 ) -> None:
-    data = two_streams(tmp_path)
+    data, decoding = two_streams(tmp_path), {VideoSource.decode.__code__, VideoSource.picture.__code__}
     most = len(data) if most is None else most
-    assert outcome(data, DecodeLimits.from_dict({limit: most})) == (OK, "")
-
-    def never(*_: Any, **__: Any) -> None:
-        pytest.fail("a picture was asked for")
-
-    monkeypatch.setattr(VideoSource, "decode", never)
-    monkeypatch.setattr(VideoSource, "picture", never)
+    with called() as functions:
+        assert outcome(data, DecodeLimits.from_dict({limit: most})) == (OK, "")
+    assert decoding <= functions
     less = most / 2 if isinstance(most, float) else most - 1
-    with pytest.raises(VideoError, match=says) as caught:
+    with called() as functions, pytest.raises(VideoError, match=says) as caught:
         prepare_clips(io.BytesIO(data), SPEC, DecodeLimits.from_dict({limit: less}))
     assert caught.value.kind is FailureKind.LIMIT_EXCEEDED
+    assert VideoSource.__init__.__code__ in functions
+    assert not decoding & functions
+
+
+@contextmanager
+def called() -> Iterator[set[CodeType]]:
+    """Note the functions that are called in the block."""
+    functions: set[CodeType] = set()
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, *_: functions.add(frame.f_code))
+    try:
+        yield functions
+    finally:
+        sys.setprofile(before)
 
 
 @pytest.mark.parametrize(
@@ -258,41 +278,18 @@ def test_streams_that_turn_up_late_do_not_matter() -> None:
         source.close()
 
 
-def test_an_error_that_nobody_foresaw_is_one_failure_with_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise AttributeError("no such side data")
+class _Moody(io.BytesIO):
+    """A file that can be read once, and then is no file any more."""
 
-    data = numbered_video(tmp_path / "a.mp4", 3).read_bytes()
-    monkeypatch.setattr(av, "open", fail)
-    assert outcome(data) == ("internal_error", "AttributeError: no such side data")
+    was_read = False
 
-
-class _PictureLibraryError(Exception):
-    code = decode_worker.NO_MEMORY_CODE
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.was_read:
+            raise AttributeError("no such side data")
+        self.was_read = True
+        return super().read(size)
 
 
-@pytest.mark.parametrize(
-    ("error", "kind", "says"),
-    [
-        (ZeroDivisionError("by nought"), "internal_error", "ZeroDivisionError: by nought"),
-        (MemoryError(), "limit_exceeded", "decoding needs more than 6442450944 bytes of memory"),
-        (_PictureLibraryError("out"), "limit_exceeded", "decoding needs more than 6442450944 bytes of memory"),
-        (OSError(5, "Input/output error"), "storage_error", "reading failed: [Errno 5] Input/output error"),
-    ],
-)
-def test_the_worker_lets_no_error_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str, says: str
-) -> None:
-    def fail(*_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(decode_worker, "prepare_clips", fail)
-    monkeypatch.setattr(sandbox, "limit_processor_time", lambda _: None)
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"x")
-    ours, theirs = socket.socketpair()
-    with ours, theirs, DescriptorFile(os.open(path, os.O_RDONLY), 1) as raw:
-        server = decode_worker._Server(theirs, cast("Any", None), SPEC, LIMITS)
-        assert server._answer(raw) == {"type": "error", "kind": kind, "message": says, "stage": "decode"}
+def test_an_error_that_nobody_foresaw_is_one_failure_with_its_name(tmp_path: Path) -> None:
+    file = _Moody(numbered_video(tmp_path / "a.mp4", 3).read_bytes())
+    assert outcome(file) == ("internal_error", "AttributeError: no such side data")

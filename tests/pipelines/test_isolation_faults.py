@@ -83,6 +83,24 @@ def test_a_memory_bomb_is_over_the_limit_and_the_child_lives_on(good_video: Path
         assert pid_of(preparer) == pid
 
 
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("mistake", "internal_error: ZeroDivisionError: by nought"),
+        ("bad_disk", r"storage_error: reading failed: \[Errno 5\] Input/output error"),
+    ],
+)
+def test_the_child_lets_no_error_out_and_lives_on(good_video: Path, tmp_path: Path, fault: str, says: str) -> None:
+    path = fault_file(tmp_path / "fault", fault)
+    with IsolatedPreparer(SPEC, LIMITS) as preparer:
+        with path.open("rb") as file, pytest.raises(VideoError, match=f"^{says}$"):
+            preparer.prepare(file)
+        pid = pid_of(preparer)
+        assert works(preparer, good_video)
+        assert pid_of(preparer) == pid
+
+
 @pytest.mark.parametrize("fault", ["deaf_loop", "loop_without_lifeline"])
 def test_a_hanging_child_dies_with_its_parent(tmp_path: Path, fault: str) -> None:
     fault_file(tmp_path / "fault", fault)
