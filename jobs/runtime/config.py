@@ -23,6 +23,7 @@ from fal_model.ranges import Range
 from fal_model.spec import ClipSpec
 from jobs.runtime.serve_config import ServeSection
 from pipelines.config import LabelConfig, PrepareConfig, Resources
+from pipelines.importers.settings import ImportConfig
 from pipelines.limits import DecodeLimits
 from pipelines.planning import PlanConfig
 from pipelines.splits import SplitConfig
@@ -130,6 +131,7 @@ class FalConfig:
     clip: ClipSpec | None = None
     model: ModelSection = field(default_factory=ModelSection)
     corpus: CorpusSection = field(default_factory=CorpusSection)
+    importing: ImportConfig = field(default_factory=ImportConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

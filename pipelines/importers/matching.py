@@ -1,0 +1,108 @@
+"""Which file on disk is the video that an annotation names. The listing is made once; nothing is asked again."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipelines.listing import FoundFile
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        "mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "mpe", "m2v", "ts", "mts", "m2ts", "flv", "f4v",
+        "wmv", "asf", "ogv", "ogg", "3gp", "3g2", "rm", "rmvb", "vob", "dv", "mxf",
+    }
+)  # fmt: skip
+"""What a video's name ends in; other files beside the videos are none of an importer's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What was found under some names.
+
+    Attributes:
+        files: The files; one if all is well, none, or several that cannot be told apart.
+        is_respelled: Found only with other capitals or another Unicode form.
+    """
+
+    files: tuple[FoundFile, ...]
+    is_respelled: bool = False
+
+
+class VideoIndex:
+    """Finds videos by names that may lack folders, suffix, or the right capitals.
+
+    Args:
+        files: Every file of a listing; those that no video's suffix has are passed over.
+    """
+
+    def __init__(self, files: Iterable[FoundFile]) -> None:
+        self.videos = [f for f in files if is_video(f.name)]
+        self._exact: dict[str, list[FoundFile]] = defaultdict(list)
+        self._folded: dict[str, list[FoundFile]] = defaultdict(list)
+        for file in self.videos:
+            for key in _keys(file.name):
+                self._exact[key].append(file)
+                self._folded[_folded(key)].append(file)
+
+    def find(self, names: Sequence[str], folders: Sequence[str] = ()) -> Match:
+        """Find the video of the first name that any file has.
+
+        A name with folders is that of a file whose path ends so. Where several files have one name, the one in a
+        folder named in ``folders`` is meant.
+
+        Args:
+            names: Names, best first, with or without folders and suffix.
+            folders: Folders that would tell files of one name apart, as that of their class.
+        """
+        for lookup, respell in ((self._exact, _same), (self._folded, _folded)):
+            for name in names:
+                wanted = respell(name.strip("/"))
+                found = [f for f in lookup.get(wanted.rpartition("/")[2], ()) if _ends_so(respell(f.name), wanted)]
+                if found:
+                    whole = [f for f in found if respell(f.name) == wanted]
+                    return Match(tuple(whole) or _told_apart(found, folders), is_respelled=respell is _folded)
+        return Match(())
+
+
+def is_video(name: str) -> bool:
+    """Tell by its suffix whether a file is a video."""
+    return name.rpartition(".")[2].lower() in VIDEO_SUFFIXES and "." in name
+
+
+def without_suffix(name: str) -> str:
+    """Take off the suffix of a video's name, if it has one."""
+    return name.rpartition(".")[0] if is_video(name) else name
+
+
+def _keys(name: str) -> tuple[str, str]:
+    last = name.rpartition("/")[2]
+    return last, without_suffix(last)
+
+
+def _ends_so(path: str, wanted: str) -> bool:
+    """Tell whether a path, with or without its suffix, ends in the wanted folders and name."""
+    return any(p == wanted or p.endswith("/" + wanted) for p in (path, without_suffix(path)))
+
+
+def _told_apart(found: list[FoundFile], folders: Sequence[str]) -> tuple[FoundFile, ...]:
+    if len(found) > 1 and folders:
+        meant = {_folder_form(f) for f in folders}
+        inside = [f for f in found if meant & {_folder_form(part) for part in f.name.split("/")[:-1]}]
+        if len(inside) == 1:
+            return (inside[0],)
+    return tuple(found)
+
+
+def _folder_form(name: str) -> str:
+    return _folded(name).replace("_", " ")
+
+
+def _same(name: str) -> str:
+    return name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
