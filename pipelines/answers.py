@@ -9,9 +9,10 @@ from fal_model.errors import FailureKind, VideoError, printable
 from fal_model.spec import ClipSpec
 from pipelines.clips import VideoInfo
 from pipelines.limits import DecodeLimits
+from pipelines.scan import NUM_PICTURES, DeepCount, VideoFacts
 
 MAX_HEADER_BYTES = 64 * 2**10
-MESSAGES = ("ready", "info", "clip", "end", "error")
+MESSAGES = ("ready", "info", "facts", "clip", "count", "end", "error")
 STAGES = ("open", "probe", "decode")
 MAX_TIME_S = 1e8
 ROUNDING_S = 1e-4
@@ -97,6 +98,61 @@ def _is_number(value: object, high: float, *, whole: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         return False
     return 0 <= value <= high
+
+
+def read_facts(header: dict[str, Any], limits: DecodeLimits) -> VideoFacts:
+    """Check a ``facts`` message.
+
+    Raises:
+        VideoError: a field is missing, of another type, or out of range.
+    """
+    ranges = {
+        "width_px": 2**31,
+        "height_px": 2**31,
+        "rotation_deg": 270,
+        "bit_depth": 64,
+        "duration_s": limits.max_duration_s,
+        "mean_fps": 1e9,
+        "num_frames": limits.max_frames,
+        "num_keyframes": limits.max_frames,
+        "longest_gap_s": limits.max_duration_s,
+        "stream_bytes": limits.max_bytes,
+        "num_streams": limits.max_streams,
+        "num_pictures": NUM_PICTURES,
+        "num_damaged_pictures": NUM_PICTURES,
+    }
+    texts = ("container", "codec", "pixel_format")
+    flags = ("is_hdr", "is_variable_rate", "has_audio")
+    values = {name: header.get(name) for name in VideoFacts.__dataclass_fields__}
+    if (
+        header["type"] != "facts"
+        or not all(isinstance(values[name], str) for name in texts)
+        or not all(isinstance(values[name], bool) for name in flags)
+        or not all(
+            _is_number(values[name], high, whole=not name.endswith(("_s", "_fps"))) for name, high in ranges.items()
+        )
+        or not all(values[name] for name in ("duration_s", "num_frames", "num_pictures"))
+    ):
+        raise nonsense("malformed facts about the video")
+    checked: dict[str, Any] = {**values, **{name: printable(str(values[name])) for name in texts}}
+    return VideoFacts(**checked)
+
+
+def read_count(header: dict[str, Any], limits: DecodeLimits, before: DeepCount) -> DeepCount:
+    """Check a ``count`` message; counts only rise.
+
+    Raises:
+        VideoError: a field is missing, of another type, or out of range.
+    """
+    values = {name: header.get(name) for name in DeepCount.__dataclass_fields__}
+    # A packet may hold more than one frame, but not many.
+    if header["type"] != "count" or not all(_is_number(v, 4 * limits.max_frames, whole=True) for v in values.values()):
+        raise nonsense("a malformed count")
+    checked: dict[str, Any] = values
+    count = DeepCount(**checked)
+    if not before.num_decoded <= count.num_decoded or not before.num_damaged <= count.num_damaged <= count.num_decoded:
+        raise nonsense("a count that cannot be")
+    return count
 
 
 def read_clip(header: dict[str, Any], spec: ClipSpec, indices: range) -> dict[str, Any]:

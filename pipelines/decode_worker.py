@@ -2,10 +2,11 @@
 
 It owns one end of a socket pair on which every message is one packet. A request is the size of a file, eight bytes,
 with its descriptor beside it; the answer is one ``info`` message, then one ``clip`` message per clip, then ``end``; or
-at any point ``error``. Answers are JSON; pixels lie in shared memory (:mod:`pipelines.clip_ring`), and the parent
-sends one byte for each clip that it has copied. Nothing is ever unpickled in either direction. Before the first
-request the process gives up what it does not need (:mod:`pipelines.sandbox`). It ends when its parent does, even while
-a decoder hangs, because the kernel kills it when the other end of a pipe goes.
+at any point ``error``. A scan answers with ``facts``, one clip of a few pictures and, if it is deep, a ``count`` again
+and again while every frame is decoded. Answers are JSON; pixels lie in shared memory (:mod:`pipelines.clip_ring`), and
+the parent sends one byte for each clip that it has copied. Nothing is ever unpickled in either direction. Before the
+first request the process gives up what it does not need (:mod:`pipelines.sandbox`). It ends when its parent does, even
+while a decoder hangs, because the kernel kills it when the other end of a pipe goes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Any
 
 from fal_model.errors import FailureKind, VideoError, printable
@@ -31,6 +33,7 @@ from pipelines import sandbox
 from pipelines.clip_ring import NUM_SLOTS, RingWriter
 from pipelines.clips import Clip, prepare_clips
 from pipelines.limits import DecodeLimits
+from pipelines.scan import count_frames, scan_video
 
 REQUEST = struct.Struct("=Q")
 TAKEN = b"\0"
@@ -46,6 +49,14 @@ SMALLEST_VIDEO = base64.b85decode(
     "ArW8z7!2y86}uz5kpjV_0HdAuD#^D`Y#<mJ00002000000000H0stWqU;r2ZDnKvv09*~-f`H|`jSCb2AOHXW0{{R3000005dr`)"
     "5nuoq05B*o^a8bO(K-O%ke70(f<=q06B{I$"
 )
+
+
+class Operation(StrEnum):
+    """What the process does with each video that it is given."""
+
+    CLIPS = "clips"
+    SCAN = "scan"
+    DEEP_SCAN = "deep_scan"
 
 
 class DescriptorFile(io.RawIOBase):
@@ -99,7 +110,8 @@ def main(argv: list[str]) -> int:
     """Serve requests until the socket closes.
 
     Args:
-        argv: One JSON object: the descriptors ``channel``, ``ring`` and ``lifeline``, the ``spec`` and the ``limits``.
+        argv: One JSON object: the descriptors ``channel``, ``ring`` and ``lifeline``, the ``spec``, the ``limits``,
+            and the ``operation`` if it is not to make clips.
 
     Returns:
         Exit code 0.
@@ -112,7 +124,7 @@ def main(argv: list[str]) -> int:
     ring = RingWriter(options["ring"], spec)
     warm_up()
     send_message(channel, {"type": "ready", "unconfined": sandbox.restrain(limits, lifeline)})
-    server = _Server(channel, ring, spec, limits)
+    server = _Server(channel, ring, spec, limits, Operation(options.get("operation", Operation.CLIPS)))
     with suppress(ConnectionError):
         while server.serve_one():
             pass
@@ -126,6 +138,7 @@ def warm_up() -> None:
     for data in (SMALLEST_VIDEO, SMALLEST_VIDEO[:60]):
         with suppress(VideoError):
             list(prepare_clips(io.BytesIO(data), spec, limits)[1])
+            scan_video(io.BytesIO(data), limits)
 
 
 def send_message(channel: socket.socket, header: Mapping[str, Any]) -> None:
@@ -136,8 +149,11 @@ def send_message(channel: socket.socket, header: Mapping[str, Any]) -> None:
 class _Server:
     """Answer one request after another."""
 
-    def __init__(self, channel: socket.socket, ring: RingWriter, spec: ClipSpec, limits: DecodeLimits) -> None:
+    def __init__(
+        self, channel: socket.socket, ring: RingWriter, spec: ClipSpec, limits: DecodeLimits, operation: Operation
+    ) -> None:
         self._channel, self._ring, self._spec, self._limits = channel, ring, spec, limits
+        self._operation = operation
         self._num_sent = self._num_taken = 0
 
     def serve_one(self) -> bool:
@@ -154,15 +170,10 @@ class _Server:
 
     def _answer(self, raw: DescriptorFile) -> dict[str, Any]:
         """Send everything but the last message, and return that."""
-        limits = self._limits
         try:
             # Before anything is read: a video never pays for the ones before it.
-            sandbox.limit_processor_time(limits.total_wall_time_s)
-            info, clips = prepare_clips(io.BufferedReader(raw), self._spec, limits)
-            sandbox.limit_processor_time(limits.total_wall_s(info.duration_s))
-            send_message(self._channel, {"type": "info", **asdict(info)})
-            for clip in clips:
-                self._send_clip(clip)
+            sandbox.limit_processor_time(self._limits.total_wall_time_s)
+            self._work(io.BufferedReader(raw))
         except VideoError as error:
             return {"type": "error", "kind": error.kind.value, "message": error.message, "stage": error.stage}
         except ConnectionError:
@@ -175,7 +186,28 @@ class _Server:
         else:
             return {"type": "end"}
         # Only here is everything free again that the error held on to.
-        return _error(FailureKind.LIMIT_EXCEEDED, f"decoding needs more than {limits.memory_bytes} bytes of memory")
+        return _error(
+            FailureKind.LIMIT_EXCEEDED, f"decoding needs more than {self._limits.memory_bytes} bytes of memory"
+        )
+
+    def _work(self, source: io.BufferedReader) -> None:
+        if self._operation != Operation.CLIPS:
+            self._scan(source)
+            return
+        info, clips = prepare_clips(source, self._spec, self._limits)
+        sandbox.limit_processor_time(self._limits.total_wall_s(info.duration_s))
+        send_message(self._channel, {"type": "info", **asdict(info)})
+        for clip in clips:
+            self._send_clip(clip)
+
+    def _scan(self, source: io.BufferedReader) -> None:
+        facts, pictures = scan_video(source, self._limits)
+        sandbox.limit_processor_time(self._limits.total_wall_s(facts.duration_s))
+        send_message(self._channel, {"type": "facts", **asdict(facts)})
+        self._send_clip(pictures)
+        if self._operation == Operation.DEEP_SCAN:
+            for count in count_frames(source, self._limits):
+                send_message(self._channel, {"type": "count", **asdict(count)})
 
     def _send_clip(self, clip: Clip) -> None:
         self._wait_for_taken(self._num_sent - NUM_SLOTS + 1)

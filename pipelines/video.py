@@ -1,4 +1,4 @@
-"""Containers and codecs: index a video, decode ranges of packets. The only file that reads with PyAV.
+"""Containers and codecs: index a video, decode ranges of packets. With ``stream_facts`` all that reads with PyAV.
 
 FFmpeg is given bytes without a name, a list of demuxers and decoders it may use, and no way to open anything else.
 The demuxer runs once over the video stream and notes every packet. Packets of small files are kept, so that a "seek"
@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 from av import Packet, VideoFrame, VideoStream
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -37,6 +36,7 @@ from pipelines.hidden_frames import CODECS, is_hidden
 from pipelines.limits import DecodeLimits
 from pipelines.packets import NO_TIME, PacketLog, Packets
 from pipelines.sniff import DECODERS, DEMUXERS, NamelessFile, looks_like_container, read_head
+from pipelines.stream_facts import StreamFacts, stream_facts, turn_of
 from pipelines.tone import to_standard_range
 
 HELD_BYTES = 64 * 2**20
@@ -138,6 +138,11 @@ class VideoSource:
         return self.container == "avi" and bool(self._context.has_b_frames)
 
     @property
+    def facts(self) -> StreamFacts:
+        """Return what is stated beside the packets; colours are sure once a picture was made."""
+        return stream_facts(self._container, self._context)
+
+    @property
     def rotation_deg(self) -> int:
         """Return the clockwise turn that made the pictures upright; known once one was made, 0 before."""
         return 90 * self._turn[0] if self._turn else 0
@@ -166,7 +171,7 @@ class VideoSource:
             self._note(error)
             return None
         if self._turn is None:
-            self._turn = _turn_of(frame)
+            self._turn = turn_of(frame)
             self._shown_px = frame.height, frame.width
         rgb_HWC = np.asarray(scaled.to_ndarray(), dtype=np.uint8)
         if size is None:
@@ -386,14 +391,3 @@ def _text_of(error: Exception) -> str:
 def _refuse_to_open(url: str, *_: object) -> BinaryIO:
     """Answer FFmpeg's wish to open another file or address; it gets the one file and nothing else."""
     raise VideoError(FailureKind.UNSUPPORTED_FORMAT, f"the file refers to {url!r}; references are not followed", "open")
-
-
-def _turn_of(frame: VideoFrame) -> tuple[int, bool]:
-    """Read the display matrix: clockwise quarter turns, and whether to mirror before them."""
-    try:
-        data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV knows not every kind of side data and then gives none at all, except the rotation
-        return round(-frame.rotation / 90) % 4, False
-    if not isinstance(data, SideData):
-        return 0, False
-    return pixels.turn_of_matrix([float(value) for value in np.frombuffer(bytes(data), np.int32)])

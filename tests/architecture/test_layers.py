@@ -15,7 +15,7 @@ PACKAGES = ("fal_model", "pipelines", "jobs")
 
 # The files that may import each library (and what lies below it): one, but of PyAV one that reads and one that writes.
 OWNERS = {
-    "av": "pipelines/video.py pipelines/video_writer.py pipelines/ffmpeg_builds.py",
+    "av": "pipelines/video.py pipelines/stream_facts.py pipelines/video_writer.py pipelines/ffmpeg_builds.py",
     "cv2": "pipelines/pixels.py",
     "s3fs": "pipelines/storage.py",
     "fsspec": "pipelines/storage.py",
