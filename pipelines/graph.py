@@ -13,7 +13,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,8 @@ def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[
         raise ConfigError([f"resources.model_gpus: got {resources.model_gpus:g}, but Ray sees no GPU"])
     gpus_each = resources.model_gpus or (1.0 if num_gpus else 0.0)
     num_models = resources.model_workers or (int(num_gpus / gpus_each) if gpus_each else 1)
-    num_decoders = _num_decoders(resources, num_cpus - int(num_models * resources.model_cpus) - 1, len(todo))
+    num_spare = num_cpus - int(num_models * resources.model_cpus) - 1
+    num_decoders = _num_decoders(resources, num_spare, len(todo), ray.nodes())
     # 1:N, one core each: decoding is single-threaded by choice, many processes beat many threads.
     batches = _actors(_items(todo), PrepareParts, plan, size=num_decoders, num_cpus=1)
     # 1:1, a GPU each where there is one: a row is already a whole model batch.
@@ -157,9 +158,9 @@ def _longest_part_s(part_videos: int, limits: DecodeLimits) -> float:
     return NO_PROGRESS_TIMEOUT_S + part_videos * limits.total_wall_s(limits.max_duration_s)
 
 
-def _num_decoders(resources: Resources, num_spare: int, num_parts: int) -> int:
+def _num_decoders(resources: Resources, num_spare: int, num_parts: int, nodes: Sequence[Mapping[str, Any]]) -> int:
     """Choose how many decode: as asked, else one for each spare core, but never more than there are parts."""
-    is_one_machine = sum(node["Alive"] for node in ray.nodes()) == 1
+    is_one_machine = sum(node["Alive"] for node in nodes) == 1
     # A private Ray on a small machine counts more logical cores than there are real ones.
     num_real = os.cpu_count() or 1
     by_itself = max(1, min(num_spare, num_real) if is_one_machine else num_spare)
@@ -176,7 +177,7 @@ def prepare_corpus(plan: ShardPlan, resources: Resources, num_parts: int, report
     done = shard_job.finished(plan.output)
     todo = [i for i in range(num_parts) if i not in done]
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
-    num_decoders = _num_decoders(resources, num_cpus - 1, len(todo))
+    num_decoders = _num_decoders(resources, num_cpus - 1, len(todo), ray.nodes())
     if todo:
         # 1:1, one core each: decoding, flow and JPEG are all single-threaded.
         dataset = _actors(_items(todo), WriteShards, plan, size=num_decoders, num_cpus=1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-import ray
 
 from fal_model.errors import ConfigError, FalError
 from fal_model.model import FALModel
@@ -63,25 +63,25 @@ def test_the_pictured_share_of_videos_is_fixed_and_even() -> None:
     assert sum(p < 0.25 for p in points) / 2000 == pytest.approx(0.25, abs=0.03)
 
 
+NUM_CORES = os.cpu_count() or 1
+
+
 @pytest.mark.parametrize(
     ("asked", "num_spare", "num_parts", "num_nodes", "expected"),
     [
-        (0, 100, 1000, 1, 8),  # one machine: as many as it has cores, whatever Ray counts
-        (0, 3, 1000, 1, 3),
-        (0, 100, 1000, 2, 100),  # a cluster: a decoder for every core the models leave, not for every core of its head
+        (0, NUM_CORES + 92, 1000, 1, NUM_CORES),  # one machine: as many as it has cores, whatever Ray counts
+        (0, 1, 1000, 1, 1),
+        # A cluster: a decoder for every core the models leave, not for every core of its head.
+        (0, NUM_CORES + 92, 1000, 2, NUM_CORES + 92),
         (0, -1, 1000, 1, 1),
         (0, 100, 5, 2, 5),
         (7, 3, 1000, 1, 7),
         (7, 3, 2, 1, 2),
     ],
 )
-def test_every_spare_core_decodes(
-    monkeypatch: pytest.MonkeyPatch, asked: int, num_spare: int, num_parts: int, num_nodes: int, expected: int
-) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    dead = {"Alive": False}
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}] * num_nodes + [dead])
-    assert graph._num_decoders(Resources(decode_workers=asked), num_spare, num_parts) == expected
+def test_every_spare_core_decodes(asked: int, num_spare: int, num_parts: int, num_nodes: int, expected: int) -> None:
+    nodes = [{"Alive": True}] * num_nodes + [{"Alive": False}]
+    assert graph._num_decoders(Resources(decode_workers=asked), num_spare, num_parts, nodes) == expected
 
 
 # ---- with Ray -----------------------------------------------------------------------------------------------------
@@ -232,6 +232,23 @@ def test_an_acknowledgement_counts_once_and_a_missing_part_is_noticed(
     assert seen[-1].num_videos == 3
     with pytest.raises(FalError, match="1 of 2 parts did not finish, first 1; run the job again"):
         collector.finish([0, 1])
+    assert ray_local
+
+
+@pytest.mark.ray
+def test_a_part_that_cannot_be_merged_ends_the_run_with_the_reason(
+    ray_local: tuple[str, ...], model_dir: Path, tmp_path: Path
+) -> None:
+    labeller = labeller_of(FALModel.from_pretrained(model_dir))
+    collector = graph._PartCollector(str(tmp_path / "nothing"), labeller, {}, print)
+    ack = {"part_index": 0, "batch_index": 0, "is_last": True, "num_videos": 1, "num_failed": 0, "num_clips": 1}
+
+    def take() -> None:
+        collector.add(ack)
+        collector.finish([0])
+
+    with pytest.raises(FalError, match=r"merging stopped: .*nothing"):
+        take()
     assert ray_local
 
 
