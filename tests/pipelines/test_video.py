@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import av
@@ -128,6 +129,14 @@ def test_a_read_error_is_not_taken_for_the_end_of_the_file(tmp_path: Path) -> No
     assert len(data) > 8192
     with pytest.raises(VideoError, match=r"storage_error: reading failed: .*Input/output error"):
         VideoSource(_Broken(data), LIMITS)
+
+
+def test_a_packet_that_no_memory_could_hold_is_over_the_limit(tmp_path: Path) -> None:
+    data = bytearray(numbered_video(tmp_path / "a.ivf", 5, codec="libvpx").read_bytes())
+    (first_bytes,) = struct.unpack_from("<I", data, 32)
+    struct.pack_into("<I", data, 32 + 12 + first_bytes, 2**32 - 1)  # so the second frame says of itself
+    error = open_error(bytes(data))
+    assert (error.kind, error.message) == (FailureKind.LIMIT_EXCEEDED, "reading needs more memory than allowed")
 
 
 def test_ffmpeg_is_refused_every_other_file() -> None:
