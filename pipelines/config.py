@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from fal_model.errors import ConfigError
@@ -55,6 +56,46 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         _raise_problems("prepare", self)
+
+
+class Duplicates(StrEnum):
+    """What becomes of files with the very same bytes.
+
+    Attributes:
+        DROP: Only the first by id stays in the clean manifest.
+        KEEP: All stay, in one group.
+    """
+
+    DROP = "drop"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanConfig:
+    """How a corpus is scanned.
+
+    Attributes:
+        part_videos: Videos per part; a part is the unit of resuming and of output files.
+        is_deep: Decode every frame, and count those that are damaged; else only a few pictures of each video.
+        has_pictures: Keep three small pictures of each video, about 5 kB, for the report.
+        duplicates: What becomes of files with the very same bytes.
+        max_distance: Bits in which the hashes of like pictures may differ.
+        min_share: Part of the pictures of a video that must be like another's for the two to be near-duplicates.
+        duration_tolerance_s: How far the manifest may be off a file's length without a warning, seconds.
+        max_failed_share: Largest share of failed videos with which the job still counts as a success.
+    """
+
+    part_videos: Annotated[int, Range(ge=1, le=100_000)] = 64
+    is_deep: bool = False
+    has_pictures: bool = True
+    duplicates: Duplicates = Duplicates.DROP
+    max_distance: Annotated[int, Range(ge=0, le=6)] = 6
+    min_share: Annotated[float, Range(ge=0, le=1)] = 0.25
+    duration_tolerance_s: Annotated[float, Range(ge=0, le=1e6)] = 1.0
+    max_failed_share: Annotated[float, Range(ge=0, le=1)] = 0.1
+
+    def __post_init__(self) -> None:
+        _raise_problems("scan", self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -122,3 +122,54 @@ schema version.
 """
 CLIP_SPEC_KEY: Final = b"fal_clip_spec"
 TAXONOMY_KEY: Final = b"fal_taxonomy"
+
+SCANNED = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("sha256", pa.string()),
+        ("num_bytes", pa.int64()),
+        ("container", pa.string()),
+        ("codec", pa.string()),
+        ("pixel_format", pa.string()),
+        ("width_px", pa.int32()),
+        ("height_px", pa.int32()),
+        ("rotation_deg", pa.int32()),
+        ("bit_depth", pa.int32()),
+        ("is_hdr", pa.bool_()),
+        ("duration_s", pa.float64()),
+        ("mean_fps", pa.float64()),
+        ("is_variable_rate", pa.bool_()),
+        ("num_frames", pa.int64()),
+        ("num_keyframes", pa.int64()),
+        ("keyframe_gap_s", pa.float64()),
+        ("longest_gap_s", pa.float64()),
+        ("bit_rate_bps", pa.float64()),
+        ("video_bit_rate_bps", pa.float64()),
+        ("num_streams", pa.int32()),
+        ("has_audio", pa.bool_()),
+        ("picture_times_s", pa.list_(pa.float64())),
+        ("picture_hashes", pa.list_(pa.uint64())),
+        ("num_damaged_pictures", pa.int32()),
+        ("num_decoded", pa.int64()),
+        ("num_damaged", pa.int64()),
+        ("warnings", pa.list_(pa.string())),
+    ],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION)},
+)
+"""One row per video that a scan found usable."""
+
+DUPLICATES = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("video_id", pa.string()),
+        ("like_id", pa.string()),
+        ("num_matches", pa.int32()),
+        ("distance", pa.float64()),
+        ("split", pa.string()),
+        ("like_split", pa.string()),
+        ("is_dropped", pa.bool_()),
+    ],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION)},
+)
+"""One row per pair of videos that are the same, or nearly."""

@@ -22,7 +22,7 @@ from fal_model.presets import preset
 from fal_model.ranges import Range
 from fal_model.spec import ClipSpec
 from jobs.runtime.serve_config import ServeSection
-from pipelines.config import LabelConfig, PrepareConfig, Resources
+from pipelines.config import LabelConfig, PrepareConfig, Resources, ScanConfig
 from pipelines.importers.settings import ImportConfig
 from pipelines.limits import DecodeLimits
 from pipelines.planning import PlanConfig
@@ -133,6 +133,7 @@ class FalConfig:
     corpus: CorpusSection = field(default_factory=CorpusSection)
     importing: ImportConfig = field(default_factory=ImportConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     loop: LoopSection = field(default_factory=LoopSection)

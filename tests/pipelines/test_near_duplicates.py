@@ -84,13 +84,19 @@ def test_a_picture_that_very_many_videos_share_is_looked_at_in_turn() -> None:
 
 
 def test_more_than_fits_into_memory_at_a_time_is_searched_whole() -> None:
-    # All agree in three blocks, so that there are more comparisons than one chunk holds.
-    count, random = 3_000, np.random.default_rng(3)
-    hashes = random.integers(0, 2 ** (BITS - 21), count, dtype=np.uint64) << np.uint64(21)
-    copies = hashes ^ np.uint64(0b1011 << 30)
-    pairs = like_videos(np.concatenate([hashes, copies]), np.arange(2 * count), 6, 0.25)
-    assert count * near_duplicates.MAX_TOGETHER > near_duplicates.CHUNK
-    assert [(p.first, p.second) for p in pairs] == [(n, n + count) for n in range(count)]
+    # Twelve crowds that agree in three blocks each: more comparisons than one chunk holds.
+    random, crowd, num_crowds = np.random.default_rng(3), 700, 12
+    hashes = random.integers(0, 2**42, crowd * num_crowds, dtype=np.uint64) << np.uint64(21)
+    hashes ^= np.repeat(np.arange(num_crowds, dtype=np.uint64), crowd) * np.uint64(0b1010101010101)
+    hashes[::7] = hashes[3::7] ^ np.uint64(0b1011 << 30)
+    assert num_crowds * crowd**2 / 2 > near_duplicates.CHUNK
+    pairs = like_videos(hashes, np.arange(len(hashes)), 6, 0.25)
+    assert [(p.first, p.second) for p in pairs] == [
+        (first, first + 1 + int(later))
+        for first, value in enumerate(hashes)
+        for later in np.flatnonzero(np.bitwise_count(hashes[first + 1 :] ^ value) <= 6)
+    ]
+    assert {(n, n + 3) for n in range(0, len(hashes), 7)} <= {(p.first, p.second) for p in pairs}
 
 
 def test_nothing_is_like_nothing() -> None:
