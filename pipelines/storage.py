@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from fal_model.errors import ConfigError, FailureKind, OutputError, VideoError
+from pipelines import atomic_files
 
 COPY_BYTES = 1 << 20
 RANGE_BYTES = 1 << 20
@@ -272,34 +273,36 @@ def open_ranged(uri: str) -> BinaryIO:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing: write, fsync, rename; one put on S3.
+    """Write a file as :func:`writing` does, with its errors."""
+    with writing(uri) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(uri: str) -> Iterator[BinaryIO]:
+    """Open a file to write so that a reader sees all of it or nothing: write, fsync, rename; one put on S3.
 
     Raises:
         OutputError: no permission, no space, or the store refused.
     """
-    try:
-        if is_remote(uri):
+    with _as_output_error("write", uri):
+        if not is_remote(uri):
+            with atomic_files.writing(local_path(uri)) as file:
+                yield file
+            return
+        with tempfile.NamedTemporaryFile(prefix="fal-") as copy:
+            yield cast(BinaryIO, copy)
+            copy.flush()
             with _as_os_error():
-                _s3().pipe_file(uri, data)
-        else:
-            _write_local(local_path(uri), data)
-    except OSError as error:
-        raise OutputError(f"cannot write {uri!r}: {error.strerror or error}") from error
+                _s3().put_file(copy.name, uri)
 
 
-def _write_local(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+@contextmanager
+def _as_output_error(doing: str, uri: str) -> Iterator[None]:
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:  # whatever stopped the write, the half-written file goes and the error travels on
-        Path(name).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot {doing} {uri!r}: {error.strerror or error}") from error
 
 
 def check_writable(folder: str) -> None:
@@ -319,14 +322,12 @@ def remove(uri: str) -> None:
     Raises:
         OutputError: it cannot be deleted.
     """
-    try:
+    with _as_output_error("delete", uri):
         if is_remote(uri):
             with _as_os_error():
                 _s3().rm_file(uri)  # S3 takes it as done if there is nothing
         else:
             local_path(uri).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot delete {uri!r}: {error.strerror or error}") from error
 
 
 def names_in(folder: str) -> list[str]:
@@ -395,5 +396,4 @@ def remove_folder(folder: str) -> None:
 def clear_leftovers(folder: str) -> None:
     """Delete what killed writers left half written in a local folder; S3 keeps nothing of an unfinished put."""
     if not is_remote(folder):
-        for path in local_path(folder).glob(".writing-*"):
-            path.unlink(missing_ok=True)
+        atomic_files.clear_leftovers(local_path(folder))

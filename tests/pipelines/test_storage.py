@@ -246,6 +246,19 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     assert storage.read_bytes(uri) == b"newer"
 
 
+def test_a_file_written_in_pieces_is_there_at_the_end_or_never(tmp_path: Path, bucket: str) -> None:
+    for uri in (str(tmp_path / "deep" / "a"), f"{bucket}/deep/a"):
+        with storage.writing(uri) as file:
+            file.write(b"one ")
+            assert not storage.exists(uri)
+            file.write(b"two")
+        assert storage.read_bytes(uri) == b"one two"
+        with pytest.raises(ZeroDivisionError), storage.writing(uri) as file:
+            file.write(b"x" * (file.write(b"other") // 0))
+        assert storage.read_bytes(uri) == b"one two"
+    assert inside(tmp_path / "deep") == ["a"]
+
+
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"x")
     with pytest.raises(OutputError, match=r"cannot write '.*/out/a': (File exists|Not a directory)"):
