@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +23,7 @@ import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
 
 from fal_model.errors import ConfigError, FalError, printable
-from pipelines import clip_batches, merge, parts, shard_job, storage
+from pipelines import clip_batches, merge, parts, shard_job, standin_files, storage
 from pipelines.clip_batches import BatchMeta
 from pipelines.config import Resources
 from pipelines.labels import Labeller
@@ -32,9 +31,9 @@ from pipelines.limits import DecodeLimits
 from pipelines.parts import PredictPlan
 from pipelines.predict import ClipPredictor
 from pipelines.prepare import BatchPreparer
+from pipelines.scan_job import ScanCounts, ScanPlan
 from pipelines.shard_job import ShardCounts, ShardPlan
-from pipelines.standin import StandinVideo
-from pipelines.standin_files import write_corpus
+from pipelines.standin import StandinCorpus
 
 ACKS = pa.schema(
     [
@@ -51,7 +50,6 @@ ACKS = pa.schema(
 MAX_TASK_RETRIES = 2
 OBJECT_STORE_BLOCK_BYTES = 64 << 20
 NO_PROGRESS_TIMEOUT_S = 1800
-STANDIN_CHUNK_VIDEOS = 8
 _ERROR_LINE = re.compile(r"[\w.]+(Error|Exception)\b.*: ")
 _OUR_ERRORS = "fal_model.errors."
 
@@ -175,16 +173,48 @@ def prepare_corpus(plan: ShardPlan, resources: Resources, num_parts: int, report
     """
     _configure_ray_data(_longest_part_s(plan.prepare.part_videos, plan.limits))
     done = shard_job.finished(plan.output)
-    todo = [i for i in range(num_parts) if i not in done]
-    num_cpus = int(ray.cluster_resources().get("CPU", 1))
-    num_decoders = _num_decoders(resources, num_cpus - 1, len(todo), ray.nodes())
-    if todo:
-        # 1:1, one core each: decoding, flow and JPEG are all single-threaded.
-        dataset = _actors(_items(todo), WriteShards, plan, size=num_decoders, num_cpus=1)
-        for row in _rows_of(dataset, "preparing"):
-            done[row["part_index"]] = ShardCounts.from_json(row["counts"])
-            report(_progress_of(done.values()))
+    for row in _rows_of_parts(WriteShards, plan, resources, sorted(set(range(num_parts)) - set(done)), "preparing"):
+        done[row["part_index"]] = ShardCounts.from_json(row["counts"])
+        report(_progress_of(done.values()))
     return [done[i] for i in range(num_parts)]
+
+
+def scan_corpus(plan: ScanPlan, resources: Resources, num_parts: int, report: Report) -> list[ScanCounts]:
+    """Scan every part that is not finished yet, and return the counts of all parts.
+
+    Raises:
+        FalError: a stage failed for a reason that is not a video's fault.
+    """
+    _configure_ray_data(_longest_part_s(plan.scan.part_videos, plan.limits))
+    done = scan_job.finished(plan.output)
+    for row in _rows_of_parts(ScanParts, plan, resources, sorted(set(range(num_parts)) - set(done)), "scanning"):
+        done[row["part_index"]] = ScanCounts.from_json(row["counts"])
+        seen, failed = sum(c.seen for c in done.values()), sum(c.failed for c in done.values())
+        report(Progress(num_videos=seen, num_failed=failed, num_clips=0))
+    return [done[i] for i in range(num_parts)]
+
+
+def _rows_of_parts(
+    stage: type, plan: object, resources: Resources, todo: list[int], what: str
+) -> Iterator[dict[str, Any]]:
+    """Run a stage that makes one row of each part, one core each: decoding is single-threaded."""
+    if todo:
+        num_cpus = int(ray.cluster_resources().get("CPU", 1))
+        num_decoders = _num_decoders(resources, num_cpus - 1, len(todo))
+        yield from _rows_of(_actors(_items(todo), stage, plan, size=num_decoders, num_cpus=1), what)
+
+
+class ScanParts:
+    """Stage: part indices in, the counts of a scanned part out (1:1)."""
+
+    def __init__(self, plan: ScanPlan) -> None:
+        self.scanner = scan_job.PartScanner(plan)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Scan the parts named in ``batch``."""
+        indices = batch["part_index"].to_pylist()
+        counts = [self.scanner.write(i).to_json() for i in indices]
+        return pa.table({"part_index": pa.array(indices, pa.int32()), "counts": counts})
 
 
 class WriteShards:
@@ -209,26 +239,31 @@ def _progress_of(counts: Iterable[ShardCounts]) -> Progress:
     )
 
 
-def write_standin(videos: Sequence[StandinVideo], folder: str, report: Callable[[int], None]) -> list[dict[str, Any]]:
-    """Write stand-in videos, one task per handful on one core each, and return their manifest rows in order.
+def write_standin(
+    corpus: StandinCorpus, split: str, folder: str, report: Callable[[int], None]
+) -> list[dict[str, Any]]:
+    """Write the videos of a split that are not there, one core each, and return all manifest rows in order.
 
     Raises:
         FalError: a file could not be written.
     """
     _configure_ray_data(NO_PROGRESS_TIMEOUT_S)
-    chunks = [list(videos[i : i + STANDIN_CHUNK_VIDEOS]) for i in range(0, len(videos), STANDIN_CHUNK_VIDEOS)]
+    chunks = standin_files.chunks_of(corpus, split, folder)
 
     def write(batch: pa.Table) -> pa.Table:
         index = batch["chunk"][0].as_py()
-        return pa.table({"chunk": [index], "rows": [json.dumps(write_corpus(Path(folder), chunks[index]))]})
+        rows = standin_files.write_chunk(corpus, chunks[index], folder)
+        return pa.table({"chunk": [index], "rows": [json.dumps(rows)]})
 
-    if not chunks:
-        return []
-    dataset = ray.data.from_items([{"chunk": i} for i in range(len(chunks))], override_num_blocks=len(chunks))
     done: dict[int, list[dict[str, Any]]] = {}
-    for row in _rows_of(dataset.map_batches(write, batch_size=1, batch_format="pyarrow", num_cpus=1), "generating"):
-        done[row["chunk"]] = json.loads(row["rows"])
-        report(sum(len(rows) for rows in done.values()))
+    num_done = 0
+    if chunks:
+        dataset = ray.data.from_items([{"chunk": i} for i in range(len(chunks))], override_num_blocks=len(chunks))
+        for row in _rows_of(dataset.map_batches(write, batch_size=1, batch_format="pyarrow", num_cpus=1), "generating"):
+            done[row["chunk"]] = json.loads(row["rows"])
+            num_done += len(done[row["chunk"]])
+            report(num_done)
+        storage.clear_leftovers(folder)
     return [row for index in range(len(chunks)) for row in done[index]]
 
 
