@@ -33,41 +33,26 @@ class Progress:
     Attributes:
         step: Steps done.
         bad_steps: Steps skipped in a row until now.
-        epoch: Passes over the data that are complete.
-        position: Clips of the current pass that are used up, over all workers.
         metrics: Last measured numbers.
     """
 
     step: int = 0
     bad_steps: int = 0
-    epoch: int = 0
-    position: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def save_checkpoint(
-    directory: str | Path,
-    state: TrainState,
-    *,
-    epoch: int = 0,
-    position: int = 0,
-    metrics: dict[str, float] | None = None,
-) -> None:
+def save_checkpoint(directory: str | Path, state: TrainState, metrics: dict[str, float] | None = None) -> None:
     """Write everything that is needed to go on.
 
     Args:
         directory: Where; made if missing.
         state: What to save.
-        epoch: Passes over the data that are complete.
-        position: Clips of the current pass that are used up.
         metrics: Last measured numbers, kept for people.
 
     Raises:
         OutputError: the directory cannot be written.
     """
-    progress = Progress(
-        step=state.step, bad_steps=state.bad_steps, epoch=epoch, position=position, metrics=metrics or {}
-    )
+    progress = Progress(step=state.step, bad_steps=state.bad_steps, metrics=metrics or {})
     # Weights are what training goes on from; averaged ones are kept beside them.
     writers = model_writers(state.model.meta(), state.model.state_dict())
     write_directory(

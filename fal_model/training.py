@@ -258,12 +258,3 @@ def evaluation_metrics(collected: Collected, model: FALModel) -> dict[str, float
     levels = metrics.f1_per_level(scores_NK, collected.labels_NK, taxonomy)
     found |= {f"f1_level_{level}": value.micro for level, value in enumerate(levels)}
     return {name: value for name, value in found.items() if not math.isnan(value)}
-
-
-def evaluate(model: FALModel, batches: Batches) -> dict[str, float]:
-    """Measure a model on labelled batches on its device; see :func:`evaluation_metrics`.
-
-    Raises:
-        FalError: there is no clip with known labels.
-    """
-    return evaluation_metrics(collect(model, batches), model)

@@ -63,12 +63,7 @@ class Stage:
 
 
 def write_report(
-    output: str,
-    title: str,
-    summary: dict[str, Any],
-    taxonomy: Taxonomy,
-    truth: Truth | None = None,
-    destination: str | None = None,
+    output: str, title: str, summary: dict[str, Any], taxonomy: Taxonomy, truth: Truth | None = None
 ) -> str:
     """Write ``report.html`` for a finished labelling run.
 
@@ -78,7 +73,6 @@ def write_report(
         summary: What ``summary.json`` holds; what is missing is shown as a dash.
         taxonomy: The model's label tree.
         truth: What is known about the videos; adds the section on how good the labels are.
-        destination: Where the page goes; ``report.html`` in ``output`` when None.
 
     Returns:
         The address of the page.
@@ -87,7 +81,7 @@ def write_report(
         OutputError: a table cannot be read, or the page cannot be written.
     """
     data = read_report_data(output, truth)
-    target = destination or storage.join(output, "report.html")
+    target = storage.join(output, "report.html")
     storage.write_bytes(target, _render(data, title, summary, taxonomy, truth).encode("utf-8", "replace"))
     return target
 

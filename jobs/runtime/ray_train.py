@@ -24,7 +24,7 @@ from fal_model.model import FALModel
 from fal_model.training import TrainState
 from jobs.runtime.config import LoopSection, TrackingSection
 from jobs.runtime.tracking import AnyTracker, NoTracker, open_tracker
-from pipelines.shards import ReadPlan, ShardBatch, ShardSet, read_batches, steps_per_epoch
+from pipelines.shards import ReadPlan, ShardBatch, ShardSet, read_batches
 from pipelines.tensors import clip_batch
 
 COLLECTIVE_TIMEOUT_S = 300
@@ -128,8 +128,7 @@ def train_worker(settings: dict[str, WorkerPlan]) -> None:
         numbers = training.train_step(state, clips, targets, module)
         meter.step(state.step, numbers)
         if state.step % plan.loop.checkpoint_every_steps == 0 or state.step == plan.train_config.total_steps:
-            per_epoch = steps_per_epoch(train_set, read_plan)
-            _checkpoint(state, plan, val_set, tracker, rank, divmod(state.step, per_epoch))
+            _checkpoint(state, plan, val_set, tracker, rank)
 
 
 def to_tensors(batch: ShardBatch, shard_set: ShardSet, device: torch.device) -> tuple[ClipBatch, Targets]:
@@ -169,9 +168,7 @@ def _start(plan: WorkerPlan, train_set: ShardSet, device: torch.device) -> Train
     return TrainState.create(model.to(device), plan.train_config)
 
 
-def _checkpoint(
-    state: TrainState, plan: WorkerPlan, val_set: ShardSet, tracker: AnyTracker, rank: int, at: tuple[int, int]
-) -> None:
+def _checkpoint(state: TrainState, plan: WorkerPlan, val_set: ShardSet, tracker: AnyTracker, rank: int) -> None:
     """Measure, save and report. Every worker reports; the first one also brings the files."""
     name = f"step-{state.step:09d}"
     if rank != 0:
@@ -185,9 +182,7 @@ def _checkpoint(
     tracker.metrics({f"val_{k}": v for k, v in metrics.items()}, step=state.step)
     print(f"step {state.step}: validation top1 {metrics.get('top1', float('nan')):.3f}", flush=True)  # noqa: T201 - Ray brings worker output to the driver's terminal
     with tempfile.TemporaryDirectory(prefix="fal-checkpoint-") as folder:
-        epoch, step_in_epoch = at
-        position = step_in_epoch * plan.loop.batch_clips
-        save_checkpoint(folder, state, epoch=epoch, position=position, metrics=metrics)
+        save_checkpoint(folder, state, metrics)
         model.save_pretrained(Path(folder, FINAL))
         ray.train.report(
             {"step": state.step, **metrics}, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name

@@ -20,7 +20,6 @@ from fal_model.training import (
     TrainState,
     calibrate,
     collect,
-    evaluate,
     evaluation_metrics,
     learning_rate_at,
     make_optimizer,
@@ -71,7 +70,7 @@ def test_training_learns_what_it_is_shown() -> None:
         last = train_step(state, batch, targets)
     assert last.loss < first.loss / 4
     assert state.step == 60
-    assert evaluate(state.model, [(batch, targets)])["top1"] == 1
+    assert evaluation_metrics(collect(state.model, [(batch, targets)]), state.model)["top1"] == 1
 
 
 def test_the_first_step_reports_what_the_losses_are() -> None:
@@ -226,7 +225,7 @@ def test_nothing_to_evaluate_is_an_error(is_empty: bool) -> None:
     batch, _ = micro_batch(1)
     unknown = Targets.from_labels([None], [None], small_tree(), 3)
     with pytest.raises(FalError, match="evaluation: got no clip with known labels, needs at least one"):
-        evaluate(micro_model(), [] if is_empty else [(batch, unknown)])
+        collect(micro_model(), [] if is_empty else [(batch, unknown)])
 
 
 def collected(logits: list[list[float]], labels: list[list[float]]) -> Collected:
