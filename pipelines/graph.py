@@ -23,7 +23,7 @@ import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
 
 from fal_model.errors import ConfigError, FalError, printable
-from pipelines import clip_batches, merge, parts, shard_job, standin_files, storage
+from pipelines import clip_batches, merge, parts, scan_job, shard_job, standin_files, storage
 from pipelines.clip_batches import BatchMeta
 from pipelines.config import Resources
 from pipelines.labels import Labeller
@@ -200,7 +200,7 @@ def _rows_of_parts(
     """Run a stage that makes one row of each part, one core each: decoding is single-threaded."""
     if todo:
         num_cpus = int(ray.cluster_resources().get("CPU", 1))
-        num_decoders = _num_decoders(resources, num_cpus - 1, len(todo))
+        num_decoders = _num_decoders(resources, num_cpus - 1, len(todo), ray.nodes())
         yield from _rows_of(_actors(_items(todo), stage, plan, size=num_decoders, num_cpus=1), what)
 
 
