@@ -14,10 +14,11 @@ from fal_model.encoder import VideoEncoder
 from fal_model.fusion import TemporalFusion
 from fal_model.heads import Heads, prior_logits
 from fal_model.motion import MotionStream
+from fal_model.open_fal_500 import open_fal_500
 from fal_model.presets import preset
 from fal_model.pretrained import ModelMeta, locate, read_meta, read_weights, weights_id, write_model
 from fal_model.pyramid import FeaturePyramid
-from fal_model.taxonomy import Taxonomy, numbered_taxonomy
+from fal_model.taxonomy import Taxonomy
 
 INIT_GAIN = 0.55
 """Weights start with a deviation of this over the root of their inputs: 0.02 at width 768."""
@@ -116,12 +117,12 @@ class FALModel(nn.Module):
 
         Args:
             name: ``fal-375m`` or ``fal-nano``.
-            taxonomy: The label tree; by default 500 numbered classes in three levels.
+            taxonomy: The label tree; by default Open FAL-500.
 
         Raises:
             ConfigError: no size of that name.
         """
-        return cls(preset(name), taxonomy or numbered_taxonomy(500))
+        return cls(preset(name), taxonomy or open_fal_500())
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config, taxonomy, calibration and weights; nothing is left half written.

@@ -8,11 +8,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from fal_model.errors import TaxonomyError
 from fal_model.spec import content_id
+
+FIELDS = ("id", "name", "parent", "definition", "kind", "confusable")
+BETWEEN_IDS = "|"
+"""What separates several ids in one cell of CSV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,17 @@ class Node:
         name: Text for people.
         parent: Identifier of the parent, or None at level 0.
         definition: One line that says what belongs here.
+        kind: What settles it in a picture, such as ``motion``, ``scene`` or ``object``; empty when not said.
+        confusable: Ids of classes that are easily taken for this one. Whether they exist is for the linter to say, so
+            that a part of a tree can be read too.
     """
 
     id: str
     name: str
     parent: str | None = None
     definition: str = ""
+    kind: str = ""
+    confusable: tuple[str, ...] = ()
 
 
 class Taxonomy:
@@ -44,7 +52,9 @@ class Taxonomy:
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         given = list(nodes)
-        _check(given)
+        problems = tree_problems(given)
+        if problems:
+            raise TaxonomyError(problems)
         self.nodes: tuple[Node, ...] = _parents_first(given)
         self._index = {node.id: i for i, node in enumerate(self.nodes)}
 
@@ -101,27 +111,16 @@ class Taxonomy:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the inverse of :meth:`from_dict`."""
-        return {
-            "nodes": [{"id": n.id, "name": n.name, "parent": n.parent, "definition": n.definition} for n in self.nodes]
-        }
+        return {"nodes": [_node_to_row(node) for node in self.nodes]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Taxonomy:
-        """Read ``{"nodes": [{"id", "name"?, "parent"?, "definition"?}, …]}``.
+        """Read ``{"nodes": [{"id", "name"?, "parent"?, "definition"?, "kind"?, "confusable"?}, …]}``.
 
         Raises:
             TaxonomyError: another shape, unknown fields, or not a tree.
         """
-        rows = data.get("nodes") if isinstance(data, Mapping) else None
-        if not isinstance(rows, Sequence) or isinstance(rows, str):
-            raise TaxonomyError(["taxonomy: expected a mapping with a list 'nodes'"])
-        problems: list[str] = []
-        nodes: list[Node] = []
-        for i, row in enumerate(rows):
-            problem, node = _node_from(row, f"taxonomy.nodes[{i}]")
-            problems += problem
-            if node is not None:
-                nodes.append(node)
+        problems, nodes = parse_nodes(data)
         if problems:
             raise TaxonomyError(problems)
         return cls(nodes)
@@ -141,19 +140,12 @@ class Taxonomy:
 
     @classmethod
     def from_csv(cls, text: str) -> Taxonomy:
-        """Read CSV with the columns ``id``, and optionally ``name``, ``parent``, ``definition``.
+        """Read CSV with the column ``id`` and any other of ``FIELDS``; ids in ``confusable`` are separated by ``|``.
 
         Raises:
             TaxonomyError: no ``id`` column, unknown columns, or not a tree.
         """
-        rows = list(csv.DictReader(io.StringIO(text)))
-        return cls.from_dict({"nodes": [{k: v or None for k, v in row.items() if k} for row in rows]})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Taxonomy:
-        """Read ``.json`` or ``.csv`` (YAML is read by ``pipelines.manifest.read_taxonomy``)."""
-        text = Path(path).read_text(encoding="utf-8")
-        return cls.from_csv(text) if str(path).endswith(".csv") else cls.from_json(text)
+        return cls.from_dict(csv_to_dict(text))
 
 
 def numbered_taxonomy(num_leaves: int, branching: int = 10) -> Taxonomy:
@@ -164,11 +156,40 @@ def numbered_taxonomy(num_leaves: int, branching: int = 10) -> Taxonomy:
     return Taxonomy(nodes)
 
 
+def csv_to_dict(text: str) -> dict[str, Any]:
+    """Return the plain data of :meth:`Taxonomy.from_dict` that a CSV file holds, unchecked."""
+    rows = csv.DictReader(io.StringIO(text))
+    return {"nodes": [{key: _cell(key, value) for key, value in row.items() if key} for row in rows]}
+
+
+def parse_nodes(data: object) -> tuple[list[str], list[Node]]:
+    """Read the nodes of plain data, and say what is wrong with it; whether they are a tree is not looked at."""
+    rows = data.get("nodes") if isinstance(data, Mapping) else None
+    if not isinstance(rows, Sequence) or isinstance(rows, str):
+        return ["taxonomy: expected a mapping with a list 'nodes'"], []
+    found = [_node_from(row, f"taxonomy.nodes[{i}]") for i, row in enumerate(rows)]
+    return [p for problems, _ in found for p in problems], [node for _, node in found if node is not None]
+
+
+def _cell(key: str, value: str | None) -> str | list[str] | None:
+    return value.split(BETWEEN_IDS) if value and key == "confusable" else value or None
+
+
+def _node_to_row(node: Node) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": node.id, "name": node.name, "parent": node.parent, "definition": node.definition}
+    # Only where said: what older versions wrote and what they read stays as it was.
+    if node.kind:
+        row["kind"] = node.kind
+    if node.confusable:
+        row["confusable"] = list(node.confusable)
+    return row
+
+
 def _node_from(row: object, where: str) -> tuple[list[str], Node | None]:
     if not isinstance(row, Mapping):
         return [f"{where}: got {row!r}, expected a mapping"], None
-    unknown = sorted(set(map(str, row)) - {"id", "name", "parent", "definition"})
-    problems = [f"{where}.{key}: unknown field; allowed: id, name, parent, definition" for key in unknown]
+    unknown = sorted(set(map(str, row)) - set(FIELDS))
+    problems = [f"{where}.{key}: unknown field; allowed: {', '.join(FIELDS)}" for key in unknown]
     label = row.get("id")
     if not isinstance(label, str) or not label.strip():
         return [*problems, f"{where}.id: got {label!r}, must be a non-empty text"], None
@@ -176,12 +197,18 @@ def _node_from(row: object, where: str) -> tuple[list[str], Node | None]:
     if parent is not None and not isinstance(parent, str):
         problems.append(f"{where}.parent: got {parent!r}, must be one id (several parents are not allowed)")
         parent = None
-    return problems, Node(label, str(row.get("name") or label), parent, str(row.get("definition") or ""))
+    confusable = row.get("confusable") or []
+    if not isinstance(confusable, list) or not all(isinstance(other, str) for other in confusable):
+        problems.append(f"{where}.confusable: got {confusable!r}, must be a list of ids")
+        confusable = []
+    definition, kind = str(row.get("definition") or ""), str(row.get("kind") or "")
+    return problems, Node(label, str(row.get("name") or label), parent, definition, kind, tuple(confusable))
 
 
-def _check(nodes: Sequence[Node]) -> None:
+def tree_problems(nodes: Sequence[Node]) -> list[str]:
+    """Say everything that keeps the nodes from being a tree; nothing when they are one."""
     if not nodes:
-        raise TaxonomyError(["taxonomy: no classes"])
+        return ["taxonomy: no classes"]
     problems: list[str] = []
     seen: dict[str, Node] = {}
     for node in nodes:
@@ -197,8 +224,7 @@ def _check(nodes: Sequence[Node]) -> None:
     ]
     if not problems:
         problems = [f"taxonomy: {node.id!r} is its own ancestor" for node in nodes if _in_cycle(node, seen)]
-    if problems:
-        raise TaxonomyError(problems)
+    return problems
 
 
 def _in_cycle(node: Node, by_id: Mapping[str, Node]) -> bool:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from fal_model.errors import ConfigError, ManifestError, TaxonomyError
-from fal_model.taxonomy import Taxonomy
+from fal_model.open_fal_500 import OPEN_FAL_500, open_fal_500
+from fal_model.taxonomy import Taxonomy, csv_to_dict
 from pipelines import listing, storage
 from pipelines.records import MANIFEST
 
@@ -144,13 +145,22 @@ def check_labels(manifest: pa.Table, taxonomy: Taxonomy) -> None:
 
 
 def read_taxonomy(uri: str) -> Taxonomy:
-    """Read a taxonomy from ``.yaml``, ``.yml``, ``.json`` or ``.csv``.
+    """Read a taxonomy from ``.yaml``, ``.yml``, ``.json`` or ``.csv``; ``open-fal-500`` is the shipped one.
 
     Raises:
         TaxonomyError: missing, of another format, or not a tree; all problems are listed.
     """
+    return open_fal_500() if uri == OPEN_FAL_500 else Taxonomy.from_dict(read_tree(uri))
+
+
+def read_tree(uri: str) -> Any:
+    """Return what a taxonomy file holds as plain data, unchecked, for :func:`fal_model.taxonomy.parse_nodes`.
+
+    Raises:
+        TaxonomyError: missing, or not of the format its name says.
+    """
     try:
-        text = storage.read_bytes(uri).decode("utf-8")
+        text = storage.read_bytes(uri).decode("utf-8-sig")  # spreadsheets put a mark before the first column
     except FileNotFoundError:
         raise TaxonomyError([f"taxonomy: no file at {uri!r}"]) from None
     except OSError as error:
@@ -158,12 +168,15 @@ def read_taxonomy(uri: str) -> Taxonomy:
     except UnicodeDecodeError as error:
         raise TaxonomyError([f"taxonomy: {uri!r} is not UTF-8 text: {error.reason}"]) from None
     if uri.endswith(".csv"):
-        return Taxonomy.from_csv(text)
+        return csv_to_dict(text)
     if uri.endswith(".json"):
-        return Taxonomy.from_json(text)
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TaxonomyError([f"taxonomy: {uri!r} is not JSON: {error}"]) from None
     if uri.endswith((".yaml", ".yml")):
         try:
-            return Taxonomy.from_dict(yaml.safe_load(text))
+            return yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise TaxonomyError([f"taxonomy: {uri!r} is not YAML: {' '.join(str(error).split())}"]) from None
     raise TaxonomyError([f"taxonomy: got {uri!r}; allowed are .yaml, .yml, .json and .csv"])

@@ -1,12 +1,11 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from fal_model.errors import TaxonomyError
-from fal_model.taxonomy import Node, Taxonomy, numbered_taxonomy
+from fal_model.taxonomy import Node, Taxonomy, csv_to_dict, numbered_taxonomy, parse_nodes, tree_problems
 from tests.helpers.micro import small_tree, trees
 
 
@@ -72,6 +71,8 @@ def test_what_is_no_tree(nodes: list[Node], message: str) -> None:
         ({"nodes": [{"id": " "}]}, r"taxonomy.nodes\[0\].id: got ' ', must be a non-empty text"),
         ({"nodes": [{"id": "a", "colour": 1}]}, r"taxonomy.nodes\[0\].colour: unknown field; allowed: id, name"),
         ({"nodes": [{"id": "a", "parent": ["b"]}]}, r"nodes\[0\].parent: got \['b'\], must be one id \(several"),
+        ({"nodes": [{"id": "a", "confusable": "b|c"}]}, r"\[0\].confusable: got 'b\|c', must be a list of ids"),
+        ({"nodes": [{"id": "a", "confusable": ["b", 1]}]}, r"\[0\].confusable: got \['b', 1\], must be a list of ids"),
     ],
 )
 def test_what_is_no_taxonomy_file(data: Any, message: str) -> None:
@@ -90,12 +91,43 @@ def test_json_that_is_none() -> None:
         Taxonomy.from_json("{nodes")
 
 
-def test_csv_and_json_files_give_the_same_tree(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("id,name,parent,definition\na,Alpha,,first\nb,,a,\n", encoding="utf-8")
-    taxonomy = Taxonomy.load(tmp_path / "t.csv")
-    assert taxonomy.nodes == (Node("a", "Alpha", None, "first"), Node("b", "b", "a"))
-    (tmp_path / "t.json").write_text(json.dumps(taxonomy.to_dict()), encoding="utf-8")
-    assert Taxonomy.load(tmp_path / "t.json").nodes == taxonomy.nodes
+def test_csv_and_json_give_the_same_tree() -> None:
+    text = "id,name,parent,definition,kind,confusable\na,Alpha,,first,,\nb,,a,,motion,c|d\nc,,a,,scene,b\n"
+    taxonomy = Taxonomy.from_csv(text)
+    assert taxonomy.nodes == (
+        Node("a", "Alpha", None, "first"),
+        Node("b", "b", "a", kind="motion", confusable=("c", "d")),
+        Node("c", "c", "a", kind="scene", confusable=("b",)),
+    )
+    assert Taxonomy.from_json(json.dumps(taxonomy.to_dict())).nodes == taxonomy.nodes
+
+
+def test_what_is_not_said_is_not_written() -> None:
+    # Trees written before there were kinds and confusable classes keep their bytes, and so does what holds them.
+    assert Taxonomy([Node("a", "Alpha")]).to_dict() == {
+        "nodes": [{"id": "a", "name": "Alpha", "parent": None, "definition": ""}]
+    }
+    assert list(Taxonomy([Node("a", "Alpha", kind="scene")]).to_dict()["nodes"][0])[4:] == ["kind"]
+
+
+def test_problems_can_be_read_without_raising() -> None:
+    problems, nodes = parse_nodes({"nodes": [{"id": "a", "parent": "z"}, 7, {"id": "a"}]})
+    assert problems == ["taxonomy.nodes[1]: got 7, expected a mapping"]
+    assert [node.id for node in nodes] == ["a", "a"]
+    assert tree_problems(nodes) == [
+        "taxonomy: id 'a' is used more than once",
+        "taxonomy: 'a' has the unknown parent 'z'",
+    ]
+    assert tree_problems([Node("a", "a")]) == []
+
+
+def test_csv_becomes_plain_data_as_it_is() -> None:
+    assert csv_to_dict("id,colour,confusable\na,red,b|c\nb,,\n") == {
+        "nodes": [
+            {"id": "a", "colour": "red", "confusable": ["b", "c"]},
+            {"id": "b", "colour": None, "confusable": None},
+        ]
+    }
 
 
 def test_a_csv_without_ids_is_refused() -> None:
@@ -105,6 +137,7 @@ def test_a_csv_without_ids_is_refused() -> None:
 
 def test_the_id_follows_structure_and_not_wording() -> None:
     base = Taxonomy([Node("a", "a"), Node("b", "b")])
+    assert base.taxonomy_id == Taxonomy([Node("a", "a", kind="scene", confusable=("b",)), Node("b", "b")]).taxonomy_id
     assert base.taxonomy_id == Taxonomy([Node("a", "Alpha", definition="x"), Node("b", "Beta")]).taxonomy_id
     assert base.taxonomy_id != Taxonomy([Node("b", "b"), Node("a", "a")]).taxonomy_id
     assert base.taxonomy_id != Taxonomy([Node("a", "a"), Node("b", "b", "a")]).taxonomy_id

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fal_model.errors import ConfigError, ManifestError, OutputError, TaxonomyError
+from fal_model.open_fal_500 import open_fal_500
 from fal_model.taxonomy import Node, Taxonomy
 from pipelines import manifest, storage
 from pipelines.records import MANIFEST
@@ -348,11 +349,17 @@ TREE = {"nodes": [{"id": "sport"}, {"id": "run", "name": "Running", "parent": "s
         ("t.yaml", "nodes:\n  - id: sport\n  - {id: run, name: Running, parent: sport}\n"),
         ("t.yml", json.dumps(TREE)),
         ("t.csv", "id,name,parent\nsport,,\nrun,Running,sport\n"),
+        ("t.csv", "\ufeffid,name,parent\nsport,,\nrun,Running,sport\n"),
     ],
 )
 def test_a_taxonomy_is_read_from_any_format(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert manifest.read_tree(str(tmp_path / name))["nodes"][0]["id"] == "sport"
     assert manifest.read_taxonomy(str(tmp_path / name)).to_dict() == Taxonomy.from_dict(TREE).to_dict()
+
+
+def test_the_shipped_taxonomy_has_a_name() -> None:
+    assert manifest.read_taxonomy("open-fal-500") is open_fal_500()
 
 
 @pytest.mark.parametrize(
@@ -361,7 +368,7 @@ def test_a_taxonomy_is_read_from_any_format(tmp_path: Path, name: str, text: str
         ("t.yaml", b"nodes: [", "taxonomy: 'T' is not YAML: while parsing a flow node"),
         ("t.yaml", b"", "taxonomy: expected a mapping with a list 'nodes'"),
         ("t.yaml", b"!!python/object/apply:os.system ['true']", "taxonomy: 'T' is not YAML: could not determine"),
-        ("t.json", b"{", "taxonomy: not JSON: "),
+        ("t.json", b"{", "taxonomy: 'T' is not JSON: Expecting property name"),
         ("t.csv", b"caf\xe9", "taxonomy: 'T' is not UTF-8 text: "),
         ("t.txt", b"x", "taxonomy: got 'T'; allowed are .yaml, .yml, .json and .csv"),
     ],
