@@ -122,34 +122,29 @@ STEADY = (
     "gradients=s=96x64:r=25:d=1.6:speed=0.04:c0=0x305040:c1=0xC0A080:n=2:seed=3",
 )  # frames that resemble each other
 
+ALT_REF = ("-b:v", "60k", "-auto-alt-ref", "1", "-lag-in-frames", "16")
+AV1 = ("-c:v", "libaom-av1", "-cpu-used", "6", "-crf", "30")
+
 CODECS = (
     Recipe(
         name="vp8.webm",
         what="VP8 with hidden references",
-        args=("-map", "1:v", "-c:v", "libvpx", "-b:v", "60k", "-auto-alt-ref", "1", "-lag-in-frames", "16"),
+        args=("-map", "1:v", "-c:v", "libvpx", *ALT_REF),
         inputs=STEADY,
         two_passes=True,
     ),
     Recipe(
         name="vp9.webm",
         what="VP9 with hidden references, inside superframes",
-        args=("-map", "1:v", "-c:v", "libvpx-vp9", "-b:v", "60k", "-auto-alt-ref", "1", "-lag-in-frames", "16"),
+        args=("-map", "1:v", "-c:v", "libvpx-vp9", *ALT_REF),
         inputs=STEADY,
         two_passes=True,
     ),
     Recipe(name="vp9.mp4", what="VP9 in MP4", args=VP9),
     Recipe(name="vp9.ivf", what="VP9 in IVF", args=VP9),
-    Recipe(
-        name="av1.mp4",
-        what="AV1 with hidden references",
-        args=("-c:v", "libaom-av1", "-cpu-used", "6", "-crf", "30", "-g", "8"),
-    ),
-    Recipe(name="av1.webm", what="AV1", args=("-c:v", "libaom-av1", "-cpu-used", "6", "-crf", "30", "-g", "12")),
-    Recipe(
-        name="av1.obu",
-        what="AV1 without container",
-        args=("-c:v", "libaom-av1", "-cpu-used", "6", "-crf", "30", "-g", "12"),
-    ),
+    Recipe(name="av1.mp4", what="AV1 with hidden references", args=(*AV1, "-g", "8")),
+    Recipe(name="av1.webm", what="AV1", args=(*AV1, "-g", "12")),
+    Recipe(name="av1.obu", what="AV1 without container", args=(*AV1, "-g", "12")),
     Recipe(name="mpeg1.mpg", clock=SOME_TIMES, what="MPEG-1", args=("-c:v", "mpeg1video", "-bf", "2", *Q4)),
     Recipe(name="mpeg2.ts", what="MPEG-2", args=("-c:v", "mpeg2video", "-bf", "2", *Q4)),
     Recipe(name="mpeg4.mp4", what="MPEG-4", args=("-c:v", "mpeg4", "-bf", "2", *Q4)),

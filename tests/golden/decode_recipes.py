@@ -13,6 +13,7 @@ X265 = ("-c:v", "libx265", "-preset", "fast", "-crf", "24", "-tag:v", "hvc1")
 QUIET265 = "info=0:log-level=none:pools=none:frame-threads=1"
 VP9 = ("-c:v", "libvpx-vp9", "-b:v", "200k", "-g", "8")
 B_FRAMES = (*X264, "-g", "12", "-bf", "2", "-b_strategy", "0")
+OPEN_GOP = "open-gop=1:keyint=8:min-keyint=8:bframes=3:b-adapt=0:scenecut=0"
 Q4 = ("-q:v", "4", "-g", "8")
 PTS_WRAP_S = 2**33 / 90_000
 ONE = 1 << 16
@@ -61,7 +62,9 @@ class Recipe:
     two_passes: bool = False
 
 
+AAC = ("-c:a", "aac", "-b:a", "16k")
 TONE = ("-f", "lavfi", "-t", "0.4", "-i", "sine=sample_rate=8000")
+BELOW_0 = ("-avoid_negative_ts", "disabled", "-output_ts_offset")
 UNEVEN = ("-vf", "setpts='(N+floor(N*N/30)+3*gt(N,10))*0.04/TB'", "-vsync", "vfr", "-enc_time_base", "1/1000")
 
 TIMES = (
@@ -83,17 +86,17 @@ TIMES = (
     Recipe(
         name="open_gop_h264.mp4",
         what="keyframes that earlier pictures look beyond",
-        args=(*X264, "-x264-params", "open-gop=1:keyint=8:min-keyint=8:bframes=3:b-adapt=0:scenecut=0"),
+        args=(*X264, "-x264-params", OPEN_GOP),
     ),
     Recipe(
         name="open_gop_h264.ts",
         what="the same in a transport stream",
-        args=(*X264, "-x264-params", "open-gop=1:keyint=8:min-keyint=8:bframes=3:b-adapt=0:scenecut=0"),
+        args=(*X264, "-x264-params", OPEN_GOP),
     ),
     Recipe(
         name="open_gop_hevc.mp4",
         what="CRA keyframes with leading pictures",
-        args=(*X265, "-x265-params", f"open-gop=1:keyint=8:min-keyint=8:bframes=3:b-adapt=0:scenecut=0:{QUIET265}"),
+        args=(*X265, "-x265-params", f"{OPEN_GOP}:{QUIET265}"),
     ),
     Recipe(
         name="open_gop_mpeg2.mpg",
@@ -110,7 +113,7 @@ TIMES = (
     Recipe(
         name="delayed.mp4",
         what="edit list: the picture starts 1.5 s after the sound",
-        args=(*B_FRAMES, "-map", "0:v", "-map", "1:a", "-c:a", "aac", "-b:a", "16k"),
+        args=(*B_FRAMES, "-map", "0:v", "-map", "1:a", *AAC),
         before=("-itsoffset", "1.5"),
         inputs=TONE,
     ),
@@ -127,22 +130,12 @@ TIMES = (
     Recipe(
         name="negative_start.ts",
         what="the clock starts below 0, which in 33 bits is close to its end",
-        args=(
-            *B_FRAMES,
-            "-output_ts_offset",
-            "-0.5",
-            "-avoid_negative_ts",
-            "disabled",
-            "-muxdelay",
-            "0",
-            "-muxpreload",
-            "0",
-        ),
+        args=(*B_FRAMES, *BELOW_0, "-0.5", "-muxdelay", "0", "-muxpreload", "0"),
     ),
     Recipe(
         name="negative_start.mp4",
         what="the clock starts below 0: two thirds of a second are before the presentation",
-        args=(*B_FRAMES, "-output_ts_offset", "-0.64", "-avoid_negative_ts", "disabled"),
+        args=(*B_FRAMES, *BELOW_0, "-0.64"),
     ),
     Recipe(name="raw.h264", clock=NO_CLOCK, what="no container, no times", args=B_FRAMES),
     Recipe(
@@ -191,27 +184,14 @@ STREAMS = (
         name="audio_only.m4a",
         pix_fmt="",
         what="sound alone",
-        args=("-map", "1:a", "-c:a", "aac", "-b:a", "16k"),
+        args=("-map", "1:a", *AAC),
         inputs=TONE,
     ),
     Recipe(
         name="cover_only.m4a",
         pix_fmt="yuvj420p",
         what="sound with an attached picture",
-        args=(
-            "-map",
-            "1:a",
-            "-map",
-            "0:v",
-            "-c:a",
-            "aac",
-            "-b:a",
-            "16k",
-            "-c:v",
-            "mjpeg",
-            "-disposition:v",
-            "attached_pic",
-        ),
+        args=("-map", "1:a", "-map", "0:v", *AAC, "-c:v", "mjpeg", "-disposition:v", "attached_pic"),
         inputs=TONE,
         count=1,
     ),
@@ -219,18 +199,8 @@ STREAMS = (
         name="cover_beside.mp4",
         what="a video with an attached picture, which comes first and is larger",
         args=(
-            *(
-                "-map",
-                "1:v",
-                "-map",
-                "0:v",
-                "-c:v:0",
-                "mjpeg",
-                "-disposition:v:0",
-                "attached_pic",
-                "-disposition:v:1",
-                "0",
-            ),
+            *("-map", "1:v", "-map", "0:v", "-c:v:0", "mjpeg"),
+            *("-disposition:v:0", "attached_pic", "-disposition:v:1", "0"),
             *("-c:v:1", "libx264", "-crf", "24", "-bf:v:1", "2"),
             *("-pix_fmt:v:0", "yuvj420p", "-pix_fmt:v:1", "yuv420p"),
         ),
