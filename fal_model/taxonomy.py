@@ -148,14 +148,6 @@ class Taxonomy:
         return cls.from_dict(csv_to_dict(text))
 
 
-def numbered_taxonomy(num_leaves: int, branching: int = 10) -> Taxonomy:
-    """Make a three-level tree of numbered classes, for models whose real taxonomy is not decided yet."""
-    nodes = [Node(f"d{i:02d}", f"domain {i}") for i in range(-(-num_leaves // branching**2))]
-    nodes += [Node(f"g{i:03d}", f"group {i}", f"d{i // branching:02d}") for i in range(-(-num_leaves // branching))]
-    nodes += [Node(f"c{i:04d}", f"class {i}", f"g{i // branching:03d}") for i in range(num_leaves)]
-    return Taxonomy(nodes)
-
-
 def csv_to_dict(text: str) -> dict[str, Any]:
     """Return the plain data of :meth:`Taxonomy.from_dict` that a CSV file holds, unchecked."""
     rows = csv.DictReader(io.StringIO(text))

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from fal_model.errors import ConfigError
+from fal_model.open_fal_500 import OPEN_FAL_500
 from fal_model.presets import preset
 from fal_model.spec import ClipSpec
 from jobs.runtime.cli import DONE, TOO_MANY_FAILED, Argument, Outcome, say
@@ -18,7 +19,9 @@ ARGUMENTS = (
     Argument("input", "manifest (.parquet, .csv, .jsonl) with labels"),
     Argument("output", "folder or s3:// prefix for the shards"),
     Argument(
-        "taxonomy", "label tree (.yaml, .json, .csv); without one, the labels of the manifest, flat", is_required=False
+        "taxonomy",
+        f"label tree (.yaml, .json, .csv) or {OPEN_FAL_500}; without one, the labels of the manifest, flat",
+        is_required=False,
     ),
 )
 

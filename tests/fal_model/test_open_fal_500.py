@@ -25,7 +25,7 @@ MODERATION = {
     "injury_and_death": {"blood_and_wounds", "dead_body"},
     "self_harm": {"self_injury", "suicide_attempt"},
     "nudity_and_sexuality": {"explicit_nudity", "nudity_non_sexual", "sexual_act"},
-    "alcohol_tobacco_drugs": {"drinking_alcohol", "smoking", "drug_use"},
+    "alcohol_tobacco_drugs": {"drinking_alcohol", "smoking_and_tobacco", "drug_use"},
     "gambling": {"casino_games", "gambling_stakes"},
     "hate_and_rudeness": {"hate_symbol", "rude_gesture"},
 }

@@ -4,6 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fal_model.errors import ConfigError
 from fal_model.model import FALModel, parameter_budget
+from fal_model.open_fal_500 import open_fal_500
 from fal_model.presets import PRESET_NAMES, preset
 
 
@@ -24,6 +25,7 @@ def test_the_large_model_has_375_million_parameters(large: FALModel) -> None:
 
 def test_the_large_model_has_the_published_shape(large: FALModel) -> None:
     config = large.config
+    assert large.taxonomy is open_fal_500()
     assert sum(config.stage_depths) == 24
     assert (config.width, config.num_heads) == (768, 12)
     assert (config.clip.num_frames, config.clip.size_px) == (8, 224)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from fal_model.errors import TaxonomyError
-from fal_model.taxonomy import Node, Taxonomy, csv_to_dict, numbered_taxonomy, parse_nodes, tree_problems
+from fal_model.taxonomy import Node, Taxonomy, csv_to_dict, parse_nodes, tree_problems
 from tests.helpers.micro import small_tree, trees
 
 
@@ -141,10 +141,3 @@ def test_the_id_follows_structure_and_not_wording() -> None:
     assert base.taxonomy_id == Taxonomy([Node("a", "Alpha", definition="x"), Node("b", "Beta")]).taxonomy_id
     assert base.taxonomy_id != Taxonomy([Node("b", "b"), Node("a", "a")]).taxonomy_id
     assert base.taxonomy_id != Taxonomy([Node("a", "a"), Node("b", "b", "a")]).taxonomy_id
-
-
-def test_numbered_classes_fill_three_levels() -> None:
-    taxonomy = numbered_taxonomy(500)
-    assert len(taxonomy) == 555
-    assert len(taxonomy.leaves) == 500
-    assert taxonomy.path(taxonomy.index("c0123")) == ["d01", "g012", "c0123"]

@@ -40,6 +40,14 @@ def small_tree() -> Taxonomy:
     )
 
 
+def numbered_taxonomy(num_leaves: int, branching: int = 10) -> Taxonomy:
+    """Make a three-level tree of numbered classes."""
+    nodes = [Node(f"d{i:02d}", f"domain {i}") for i in range(-(-num_leaves // branching**2))]
+    nodes += [Node(f"g{i:03d}", f"group {i}", f"d{i // branching:02d}") for i in range(-(-num_leaves // branching))]
+    nodes += [Node(f"c{i:04d}", f"class {i}", f"g{i // branching:03d}") for i in range(num_leaves)]
+    return Taxonomy(nodes)
+
+
 def micro_model(seed: int = 0, config: ModelConfig = MICRO) -> FALModel:
     """Make a model with reproducible weights."""
     torch.manual_seed(seed)

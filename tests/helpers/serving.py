@@ -14,12 +14,12 @@ import torch
 from fal_model.config import ModelConfig
 from fal_model.model import FALModel
 from fal_model.spec import ClipSpec
-from fal_model.taxonomy import numbered_taxonomy
 from jobs.runtime.analyse import Analysis, Refusal, Source, VideoAnalyser
 from pipelines.clip_batches import ClipArrays
 from pipelines.limits import DecodeLimits
 from pipelines.predict import ClipOutputs, ClipPredictor
 from pipelines.video_writer import write_video
+from tests.helpers.micro import numbered_taxonomy
 
 FPS = 10
 TINY = ModelConfig(

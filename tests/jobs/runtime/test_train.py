@@ -13,7 +13,7 @@ import pytest
 from fal_model.errors import ConfigError, OutputError
 from fal_model.model import FALModel
 from fal_model.presets import preset
-from fal_model.taxonomy import Taxonomy, numbered_taxonomy
+from fal_model.taxonomy import Taxonomy
 from jobs import prepare_corpus
 from jobs import train as train_script
 from jobs.runtime import train
@@ -21,6 +21,7 @@ from jobs.runtime.config import load_config
 from pipelines.shards import Group, ShardSet
 from pipelines.standin import standin_taxonomy
 from tests.helpers.corpus import CLIP_SETTINGS, SPEC, digests, write_manifest
+from tests.helpers.micro import numbered_taxonomy
 from tests.helpers.processes import PRIVATE_RAY, kill_job_when
 
 STEPS, EVERY = 24, 4
