@@ -22,22 +22,12 @@ from fal_model.errors import FailureKind, VideoError
 from pipelines import decode_worker, pixels
 from pipelines.clips import prepare_clips
 from pipelines.decode_worker import DescriptorFile, send_message
+from tests.helpers.messages import CLIP, INFO
 
 MAGIC = b"FAULT "
 MODULE = "tests.helpers.faulty_worker"
-INFO: dict[str, Any] = {
-    "type": "info",
-    "duration_s": 8e6,
-    "width_px": 2,
-    "height_px": 2,
-    "rotation_deg": 0,
-    "codec": "h264",
-    "container": "avi",
-    "mean_fps": 25.0,
-    "num_frames": 500_000,
-    "num_clips": 4_000_000,
-}
-CLIP: dict[str, Any] = {"type": "clip", "start_s": 2.0, "end_s": 4.0, "covered_s": 2.0, "num_substituted": 0}
+LONG_INFO: dict[str, Any] = {**INFO, "duration_s": 8e6, "num_frames": 500_000, "num_clips": 4_000_000}
+"""Facts about a video that goes on for months."""
 
 
 def fault_file(path: Path, fault: str) -> Path:
@@ -106,7 +96,7 @@ class _FaultyServer(decode_worker._Server):
 
     def endless_facts(self) -> None:
         while True:
-            send_message(self._channel, INFO)
+            send_message(self._channel, LONG_INFO)
 
     def endless_noise(self) -> None:
         while True:
@@ -114,15 +104,15 @@ class _FaultyServer(decode_worker._Server):
 
     def endless_clips(self) -> None:
         """Send good clips as fast as they are taken."""
-        send_message(self._channel, INFO)
-        for index in range(INFO["num_clips"]):
+        send_message(self._channel, LONG_INFO)
+        for index in range(LONG_INFO["num_clips"]):
             self._wait_for_taken(index - 1)
             self._say_clip(index)
 
     def clips_unread(self) -> None:
         """Send good clips and never read that they were taken."""
-        send_message(self._channel, INFO)
-        for index in range(INFO["num_clips"]):
+        send_message(self._channel, LONG_INFO)
+        for index in range(LONG_INFO["num_clips"]):
             self._say_clip(index)
 
     def _say_clip(self, index: int) -> None:

@@ -9,6 +9,7 @@ from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
 from pipelines.answers import MAX_HEADER_BYTES, read_clip, read_error, read_header, read_info, read_ready
 from pipelines.limits import DecodeLimits
+from tests.helpers.messages import CLIP, INFO
 
 SPEC = ClipSpec(num_frames=4, size_px=64, flow_size_px=16, flow_step_s=0.1, window_s=2.0)
 LIMITS = DecodeLimits()
@@ -42,20 +43,6 @@ def test_a_process_says_whether_it_is_confined() -> None:
     for lie in ({"type": "end", "unconfined": ""}, {"type": "ready"}):
         with pytest.raises(VideoError, match="decoder_crash: the decoding process sent no word that it is ready"):
             read_ready(lie)
-
-
-INFO: dict[str, Any] = {
-    "type": "info",
-    "duration_s": 1.0,
-    "width_px": 2,
-    "height_px": 2,
-    "rotation_deg": 0,
-    "codec": "h264",
-    "container": "avi",
-    "mean_fps": 25.0,
-    "num_frames": 25,
-    "num_clips": 1,
-}
 
 
 def test_good_facts_are_taken() -> None:
@@ -92,17 +79,6 @@ def test_an_error_is_believed_only_if_it_is_one() -> None:
     for lie in lies:
         with pytest.raises(VideoError, match="decoder_crash: the decoding process sent a malformed error"):
             read_error({**good, **lie})
-
-
-CLIP: dict[str, Any] = {
-    "type": "clip",
-    "index": 1,
-    "start_s": 2.0,
-    "end_s": 4.0,
-    "frame_times_s": [2.0, 2.5, 3.0, 3.5],
-    "covered_s": 2.0,
-    "num_substituted": 0,
-}
 
 
 def test_a_good_clip_is_taken() -> None:
