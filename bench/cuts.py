@@ -12,7 +12,6 @@ import argparse
 import itertools
 import sys
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,11 @@ from bench.sampling_scenes import (
     WEB_ENCODERS,
     Encoder,
     background,
+    write_once,
 )
 from pipelines.limits import DecodeLimits
 from pipelines.novelty import cut_frames
 from pipelines.pictures import PictureReader
-from pipelines.video_writer import write_video
 
 NUM_SHOTS = 8
 
@@ -48,22 +47,19 @@ def main(argv: list[str]) -> int:
         for seed in range(arguments.videos):
             print(f"\r{name} {seed + 1}/{arguments.videos} ", end="", file=sys.stderr, flush=True)
             counts += _measure(seed, encoder, arguments.output)
+        print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
         num_cuts, num_hit, num_found = counts.tolist()
         share = f"{num_hit / num_found:.2f}" if num_found else "–"
-        print(f"\r| {name} | {num_cuts} | {num_hit / num_cuts:.2f} | {share} |")
+        print(f"| {name} | {num_cuts} | {num_hit / num_cuts:.2f} | {share} |", flush=True)
     return 0
 
 
 def _measure(seed: int, encoder: Encoder, folder: Path) -> npt.NDArray[np.int64]:
     """Return how many cuts there are, how many of them were found, and how many were named."""
-    suffix, codec, options, interval = encoder
+    _, codec, options, _ = encoder
     rng = np.random.default_rng([seed, 4])
     lengths = rng.integers(2 * FPS, 6 * FPS, NUM_SHOTS)
-    name = "".join(c if c.isalnum() else "_" for c in "-".join([codec, *options.values()]))
-    path = folder / f"{name}-{seed}{suffix}"
-    if not path.exists():
-        frames = _shots(seed, lengths.tolist())
-        write_video(path, frames, fps=Fraction(FPS), codec=codec, options=options, keyframe_interval=interval)
+    path = write_once(folder, (codec, *options.values(), str(seed)), encoder, _shots(seed, lengths.tolist()))
     with path.open("rb") as file:
         reader = PictureReader(file, DecodeLimits())
         named = cut_frames(reader.table)

@@ -262,6 +262,12 @@ def thumbs(frames_THWC: Frames) -> list[list[int]]:
     return [[int(v) for v in row] for row in np.rint(cells.reshape(NUM_FRAMES, -1))]
 
 
+def first_line(error: Exception) -> str:
+    """Say which error it is, and the first line of its message, if it has one."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
 def main() -> None:
     """Answer requests, one JSON line each, until there are no more."""
     library, core = sys.argv[1], int(sys.argv[2])
@@ -276,7 +282,7 @@ def main() -> None:
     try:
         versions, variants = LIBRARIES[library]()
     except Exception as error:  # noqa: BLE001 - a library that does not load is an outcome to show
-        reply({"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"})
+        reply({"error": first_line(error)})
         return
     base_mib = memory_mib(tree(), "VmRSS")
     reply({"versions": versions})
@@ -306,7 +312,7 @@ def measured(library: str, deliver: Deliver, request: dict[str, Any], base_mib: 
         if request.get("count"):
             answer["thumbs"] = [thumbs(frames_THWC) for frames_THWC in delivered]
     except Exception as error:  # noqa: BLE001 - a file that a library cannot read is an outcome to show
-        answer = {"error": f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"}
+        answer = {"error": first_line(error)}
     return answer | {"peak_mib": memory_mib(tree(), "VmHWM") - base_mib}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -80,16 +80,24 @@ class Scene:
 
 def write_scene(scene: Scene, folder: Path) -> Path:
     """Encode a scene unless it is there already; return its path."""
-    suffix, codec, options, interval = (WEB_ENCODERS | BLIND_ENCODERS)[scene.encoder]
-    names = (Path(scene.background).stem, scene.event, scene.encoder)
-    path = folder / (
-        "-".join(["".join(c if c.isalnum() else "_" for c in n) for n in names]) + f"-{scene.seed}{suffix}"
-    )
+    words = (Path(scene.background).stem, scene.event, scene.encoder, str(scene.seed))
+    return write_once(folder, words, (WEB_ENCODERS | BLIND_ENCODERS)[scene.encoder], _frames(scene))
+
+
+def write_once(folder: Path, words: Iterable[str], encoder: Encoder, frames: Iterator[Bytes]) -> Path:
+    """Encode frames unless a whole file of this name is there already; return its path.
+
+    Args:
+        folder: Where to.
+        words: What tells the file from others; they make its name.
+        encoder: One of the values of the tables above.
+        frames: Taken only if there is no such file.
+    """
+    suffix, codec, options, interval = encoder
+    path = folder / ("-".join("".join(c if c.isalnum() else "_" for c in word) for word in words) + suffix)
     if not path.exists():
         partial = path.with_name("part-" + path.name)
-        write_video(
-            partial, _frames(scene), fps=Fraction(FPS), codec=codec, options=options, keyframe_interval=interval
-        )
+        write_video(partial, frames, fps=Fraction(FPS), codec=codec, options=options, keyframe_interval=interval)
         partial.rename(path)
     return path
 
