@@ -68,6 +68,37 @@ def histogram(counts: Sequence[int], wrong: Sequence[int], caption: str) -> Mark
     return _svg("histogram", width, height, Markup("").join([axes, *bars]), f"Histogram: {caption}")
 
 
+def distribution(counts: Sequence[int], titles: Sequence[str], marks: Mapping[float, str], caption: str) -> Markup:
+    """Draw how many videos fall into each bin of some quantity.
+
+    Args:
+        counts: Videos in each bin, from the left.
+        titles: What is said of each bin when it is pointed at.
+        marks: Numbers below the axis, by their place: 0 at the left edge of the first bin, 1 at the next …
+        caption: What the horizontal axis says.
+
+    Returns:
+        An ``<svg>``.
+    """
+    width, height = HISTOGRAM_PX
+    top = _nice_ceiling(max(counts, default=0))
+    frame = _Frame(width, height, max(1, len(counts)), top)
+    bars = [
+        Markup(
+            '<g><title>{}</title><rect class="hit" x="{x:.1f}" y="{:.1f}" width="{w:.1f}" height="{:.1f}"/>'
+            '<rect class="good" x="{x:.1f}" y="{:.1f}" width="{w:.1f}" height="{:.1f}" rx="2"/></g>'
+        ).format(
+            *(title, frame.y(top), frame.y(0) - frame.y(top), frame.y(count), frame.y(0) - frame.y(count)),
+            x=frame.x(i) + 1,
+            w=max(1.0, frame.x(i + 1) - frame.x(i) - 2),
+        )
+        for i, (count, title) in enumerate(zip(counts, titles, strict=True))
+    ]
+    ticks = [(v, f"{v:,.0f}") for v in (0, top / 2, top) if v == int(v)]
+    axes = frame.axes(ticks, caption, "videos", list(marks.items()))
+    return _svg("histogram", width, height, Markup("").join([axes, *bars]), f"Distribution: {caption}")
+
+
 def reliability(points: Sequence[tuple[float, float, int]]) -> Markup:
     """Draw how often labels of a score are right: on the diagonal, a score means what it says.
 

@@ -133,7 +133,7 @@ def read_report_data(output: str, truth: Truth | None = None, max_videos: int = 
     Raises:
         OutputError: a table is damaged or has another schema version.
     """
-    data = ReportData(pictures=_pictures(output), failures=_failures(output))
+    data = ReportData(pictures=_pictures(output), failures=failure_groups(output))
     pictured = pa.array(list(data.pictures), pa.string())
     kept: list[pa.Table] = []
     stride, num_kept = 1, 0
@@ -190,7 +190,8 @@ def _count(data: ReportData, table: pa.Table, truth: Truth | None) -> None:
             data.wrong_bins[score_bin] += 1
 
 
-def _failures(output: str) -> list[FailureGroup]:
+def failure_groups(output: str) -> list[FailureGroup]:
+    """Read the failed videos of an output folder by kind, the most frequent first."""
     table = tables.read_folder(storage.join(output, "failures"))
     if table is None:
         return []

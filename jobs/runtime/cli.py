@@ -30,12 +30,13 @@ LAST_LINES = {
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One ``--name VALUE`` of a job."""
+    """One ``--name VALUE`` of a job, or one ``--name``, which reads as ``yes`` where it stands."""
 
     name: str
     help: str
     is_required: bool = True
     default: str = ""
+    is_flag: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,9 @@ def _parser(description: str, arguments: Sequence[Argument]) -> argparse.Argumen
     epilog = "exit codes: " + "; ".join(f"{code} {text}" for code, text in LAST_LINES.items())
     parser = argparse.ArgumentParser(description=description, epilog=epilog, allow_abbrev=False)
     for argument in arguments:
+        if argument.is_flag:
+            parser.add_argument(f"--{argument.name}", action="store_const", const="yes", default="", help=argument.help)
+            continue
         word = "required" if argument.is_required else f"default: {argument.default or 'none'}"
         text = f"{argument.help} ({word})".replace("%", "%%")
         parser.add_argument(f"--{argument.name}", default=argument.default, help=text)
@@ -129,7 +133,7 @@ def _parser(description: str, arguments: Sequence[Argument]) -> argparse.Argumen
 
 
 def _require(options: dict[str, str], arguments: Sequence[Argument]) -> None:
-    missing = [a for a in arguments if a.is_required and not options[a.name.replace("-", "_")]]
+    missing = [a for a in arguments if a.is_required and not a.is_flag and not options[a.name.replace("-", "_")]]
     if missing:
         raise ConfigError([f"--{a.name}: missing; {a.help}" for a in missing])
 
