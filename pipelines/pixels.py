@@ -104,16 +104,32 @@ def encode_jpeg(image_HWC: Bytes, quality: int) -> bytes:
     return bytes(data)
 
 
-def decode_jpeg(data: bytes) -> Bytes:
+def decode_jpeg(data: bytes | npt.NDArray[np.uint8]) -> Bytes:
     """Read a JPEG as RGB, ``H x W x 3``.
 
     Raises:
         ValueError: not a JPEG that can be read.
     """
-    bgr_HWC = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr_HWC is None:
+    rgb_HWC = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if len(data) else None
+    if rgb_HWC is None:
         raise ValueError(f"decode_jpeg: {len(data)} bytes are not a readable JPEG")
-    return np.asarray(cv2.cvtColor(bgr_HWC, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return np.asarray(rgb_HWC, dtype=np.uint8)
+
+
+def mirror(image_HWC: Bytes) -> Bytes:
+    """Exchange left and right."""
+    return np.asarray(cv2.flip(image_HWC, 1), dtype=np.uint8)
+
+
+def look_up(image_HWC: Bytes, table: Bytes, out_HWC: Bytes) -> None:
+    """Replace every value by its entry in a table of 256, into an array of the same shape; both may be cut-outs.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if image_HWC.shape != out_HWC.shape:
+        raise ValueError(f"look_up: got shapes {image_HWC.shape} and {out_HWC.shape}, must be the same")
+    cv2.LUT(image_HWC, table, dst=out_HWC)
 
 
 def warp(image_HW: Bytes, flow_HWC: Floats) -> Floats:
@@ -128,6 +144,25 @@ def warp(image_HW: Bytes, flow_HWC: Floats) -> Floats:
         borderMode=cv2.BORDER_REPLICATE,
     )
     return np.asarray(seen, dtype=np.float32)
+
+
+def place(image_HWC: Bytes, matrix_23: npt.NDArray[np.float64], height_px: int, width_px: int) -> Bytes:
+    """Look at a picture through another frame; bilinear, zero where the picture has no pixels.
+
+    Args:
+        image_HWC: Picture, 1 to 4 channels.
+        matrix_23: Where each pixel ``(x, y, 1)`` of the result is in the picture.
+        height_px: Height of the result.
+        width_px: Width of the result.
+    """
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(image_HWC, matrix_23, (width_px, height_px), flags=flags), dtype=np.uint8)
+
+
+def blur(image_HWC: Bytes, sigma_px: float) -> Bytes:
+    """Blur a picture by a Gaussian; edges continued."""
+    kernel = (0, 0)  # as large as it takes
+    return np.asarray(cv2.GaussianBlur(image_HWC, kernel, sigma_px, borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
 def detail(image_HW: Floats, span_px: int) -> Floats:

@@ -23,9 +23,8 @@ OTHERS = {
     "curl -F file=@video.mp4 http://127.0.0.1:8000/v1/label": "POST /v1/label, in tests/jobs/runtime/test_ray_serve.py",
 }
 TINY = (
-    "corpus.train_videos=24",
-    "corpus.val_videos=8",
-    "corpus.test_videos=8",
+    "corpus.classes=8",
+    "corpus.videos_per_class=5",
     "loop.epochs=1",
     "prepare.part_videos=16",
 )

@@ -27,6 +27,7 @@ from pipelines.importers.settings import ImportConfig
 from pipelines.limits import DecodeLimits
 from pipelines.planning import PlanConfig
 from pipelines.splits import SplitConfig
+from pipelines.standin_difficulty import Difficulty, Picture
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +51,7 @@ class LoopSection:
         epochs: Passes over the training clips; sets ``train.total_steps``. 0 leaves that as it is.
         batch_clips: Clips per step over all workers.
         is_mirrored: Mirror half of the clips, left to right: only where no class tells left from right.
+        read_threads: Threads of each worker that decode clips; one makes some 400 clips of 8 × 224² pixels a second.
         workers: Training workers.
         gpus_per_worker: GPUs of each worker; 0 trains on the CPU.
         cpus_per_worker: Cores asked of Ray for each worker; its threads share the machine's cores either way.
@@ -62,6 +64,7 @@ class LoopSection:
     epochs: Annotated[int, Range(ge=0, le=100_000)] = 0
     batch_clips: Annotated[int, Range(ge=1, le=1_000_000)] = 16
     is_mirrored: bool = False
+    read_threads: Annotated[int, Range(ge=1, le=256)] = 1
     workers: Annotated[int, Range(ge=1, le=4096)] = 1
     gpus_per_worker: Annotated[float, Range(ge=0, le=8)] = 0.0
     cpus_per_worker: Annotated[float, Range(gt=0, le=256)] = 1.0
@@ -76,17 +79,19 @@ class CorpusSection:
     """What stand-in corpus is generated.
 
     Attributes:
-        train_videos: Videos to learn from.
-        val_videos: Videos for validation.
-        test_videos: Held-out videos.
-        seed: Seed; splits share no video whatever it is.
+        classes: Number of classes; pairs that differ only in the order of time stay together.
+        videos_per_class: Videos of each, all splits together: 8 of 10 for training.
+        seed: Seed; splits share no video and no texture whatever it is.
+        difficulty: How hard the videos are.
+        picture: How large they are.
         has_broken: Put damaged files among the held-out videos.
     """
 
-    train_videos: Annotated[int, Range(ge=0, le=10_000_000)] = 640
-    val_videos: Annotated[int, Range(ge=0, le=10_000_000)] = 96
-    test_videos: Annotated[int, Range(ge=0, le=10_000_000)] = 96
+    classes: Annotated[int, Range(ge=2, le=500)] = 500
+    videos_per_class: Annotated[int, Range(ge=1, le=1_000_000)] = 20
     seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
+    difficulty: Difficulty = "standard"
+    picture: Picture = "small"
     has_broken: bool = True
 
 

@@ -14,7 +14,7 @@ from fal_model.errors import FalError
 from jobs.runtime import evaluate, prepare, train
 from jobs.runtime.cli import DONE, FAILED, Argument, Outcome, say
 from jobs.runtime.config import FalConfig
-from jobs.runtime.make_corpus import Corpus, generate
+from jobs.runtime.make_corpus import Corpus, generate, plan
 from jobs.runtime.session import ray_session
 from pipelines import storage, tables
 
@@ -32,7 +32,7 @@ def demo(options: dict[str, str], config: FalConfig) -> Outcome:
     spent: dict[str, float] = {}
     with ray_session(config.ray):
         with _step("1/4 generate a labelled corpus, some files broken on purpose", spent, "generate"):
-            corpus, counts = generate(storage.join(output, "corpus"), config)
+            corpus, counts = generate(storage.join(output, "corpus"), plan({}, config.corpus), config)
         with _step("2/4 decode once into training shards", spent, "prepare"):
             shards = storage.join(output, "shards")
             asked = {"input": corpus.train_manifest, "output": shards, "taxonomy": corpus.taxonomy}

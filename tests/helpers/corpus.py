@@ -12,8 +12,10 @@ import torch
 from fal_model.model import FALModel
 from fal_model.spec import ClipSpec
 from pipelines import manifest
-from pipelines.standin import StandinVideo, plan_corpus, standin_taxonomy
-from pipelines.standin_files import write_corpus
+from pipelines.standin import StandinCorpus, StandinVideo
+from pipelines.standin_classes import standin_taxonomy
+from pipelines.standin_files import manifest_row
+from pipelines.standin_files import write_videos as write_files
 from tests.helpers.serving import TINY
 
 SPEC = ClipSpec(num_frames=4, size_px=32, flow_size_px=8, window_s=1.0)
@@ -21,27 +23,29 @@ CLIP_SETTINGS = tuple(
     f"clip.{name}={getattr(SPEC, name)}" for name in ("num_frames", "size_px", "flow_size_px", "window_s")
 )
 VIDEO_S = 2
+CORPUS = StandinCorpus(classes=16, videos_per_class=50, difficulty="easy")
+TAXONOMY = standin_taxonomy(CORPUS.classes)
 BROKEN = {"empty.mp4": "empty_file", "text.mp4": "not_a_video", "zeros.mkv": "not_a_video"}
 
 
 def write_model(folder: Path, seed: int = 0) -> Path:
     """Save an untrained model for the classes of the stand-in corpus."""
     torch.manual_seed(seed)
-    FALModel(replace(TINY, clip=SPEC), standin_taxonomy()).save_pretrained(folder)
+    FALModel(replace(TINY, clip=SPEC), TAXONOMY).save_pretrained(folder)
     return folder
 
 
 def write_videos(folder: Path, count: int, split: str = "test") -> list[dict[str, Any]]:
     """Write videos of two seconds, and return their manifest rows."""
-    return write_corpus(folder, short_plans(count, split))
+    videos = short_plans(count, split)
+    write_files(videos, str(folder))
+    return [manifest_row(video) for video in videos]
 
 
 def short_plans(count: int, split: str = "test") -> list[StandinVideo]:
-    """Plan videos of two seconds."""
-    return [
-        replace(v, num_frames=VIDEO_S * v.fps, events=v.events[:1], codec="libx264", suffix="mp4")
-        for v in plan_corpus(count, 0, split)
-    ]
+    """Plan videos of two seconds, each with what it is made for first."""
+    planned = [CORPUS.video(split, index) for index in range(count)]
+    return [replace(v, num_frames=VIDEO_S * v.fps, events=v.events[:1], codec="libx264", suffix="mp4") for v in planned]
 
 
 def write_broken(folder: Path) -> None:

@@ -20,9 +20,9 @@ from pipelines.labels import Labeller
 from pipelines.limits import DecodeLimits
 from pipelines.parts import PredictPlan
 from pipelines.splits import SplitConfig
-from pipelines.standin import standin_taxonomy
-from pipelines.standin_files import manifest_row
-from tests.helpers.corpus import SPEC, digests, short_plans, write_broken, write_model, write_videos
+from pipelines.standin import StandinCorpus
+from pipelines.standin_files import CHUNK_VIDEOS, manifest_row
+from tests.helpers.corpus import SPEC, TAXONOMY, digests, write_broken, write_model, write_videos
 
 # ---- arithmetic ---------------------------------------------------------------------------------------------------
 
@@ -100,6 +100,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def model(model_dir: Path) -> FALModel:
+    return FALModel.from_pretrained(model_dir)
+
+
 def claimed(videos: Path, output: Path, model: FALModel, part_videos: int) -> int:
     table, _ = manifest.load_input(str(videos))
     key = parts.RunKey("m", model.model_id, model.taxonomy.taxonomy_id, SPEC.pipeline_id, "s")
@@ -124,9 +129,8 @@ def labeller_of(model: FALModel) -> Labeller:
 
 @pytest.mark.ray
 def test_only_missing_parts_are_done_and_they_come_out_the_same(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
 ) -> None:
-    model = FALModel.from_pretrained(model_dir)
     num_parts = claimed(videos, tmp_path / "out", model, 2)
     seen: list[Progress] = []
     plan = plan_of(tmp_path / "out", model_dir)
@@ -162,9 +166,8 @@ def test_only_missing_parts_are_done_and_they_come_out_the_same(
 
 @pytest.mark.ray
 def test_a_stage_that_breaks_ends_the_run_with_the_reason(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
 ) -> None:
-    model = FALModel.from_pretrained(model_dir)
     num_parts = claimed(videos, tmp_path / "out", model, 100)
     plan = replace(plan_of(tmp_path / "out", model_dir), model_dir=str(tmp_path / "gone"))
     with pytest.raises(FalError, match=r"labelling stopped: .*gone: no such directory"):
@@ -174,9 +177,8 @@ def test_a_stage_that_breaks_ends_the_run_with_the_reason(
 
 @pytest.mark.ray
 def test_a_worker_with_another_model_and_a_gpu_that_is_not_there_are_refused(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
 ) -> None:
-    model = FALModel.from_pretrained(model_dir)
     num_parts = claimed(videos, tmp_path / "out", model, 100)
     plan = plan_of(tmp_path / "out", model_dir)
     with pytest.raises(FalError, match=r"is [0-9a-f]{16} on this worker, the job began with another"):
@@ -194,7 +196,7 @@ def test_shards_that_cannot_be_written_end_the_run_with_the_reason(ray_local: tu
     table, _ = manifest.load_input(str(tmp_path / "m.jsonl"))
     output = tmp_path / "out"
     plan = shard_job.ShardPlan(
-        output=str(output), spec=SPEC, limits=DecodeLimits(), prepare=PrepareConfig(), taxonomy=standin_taxonomy()
+        output=str(output), spec=SPEC, limits=DecodeLimits(), prepare=PrepareConfig(), taxonomy=TAXONOMY
     )
     shard_job.open_output(str(output), plan, shard_job.plan_parts(table, PrepareConfig(), SplitConfig()))
     (output / "train").write_bytes(b"in the way")
@@ -205,9 +207,8 @@ def test_shards_that_cannot_be_written_end_the_run_with_the_reason(ray_local: tu
 
 @pytest.mark.ray
 def test_an_acknowledgement_counts_once_and_a_missing_part_is_noticed(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
 ) -> None:
-    model = FALModel.from_pretrained(model_dir)
     output = str(tmp_path / "out")
     assert claimed(videos, tmp_path / "out", model, 3) == 2
     acks: list[dict[str, Any]] = []
@@ -237,10 +238,9 @@ def test_an_acknowledgement_counts_once_and_a_missing_part_is_noticed(
 
 @pytest.mark.ray
 def test_a_part_that_cannot_be_merged_ends_the_run_with_the_reason(
-    ray_local: tuple[str, ...], model_dir: Path, tmp_path: Path
+    ray_local: tuple[str, ...], model: FALModel, tmp_path: Path
 ) -> None:
-    labeller = labeller_of(FALModel.from_pretrained(model_dir))
-    collector = graph._PartCollector(str(tmp_path / "nothing"), labeller, {}, print)
+    collector = graph._PartCollector(str(tmp_path / "nothing"), labeller_of(model), {}, print)
     ack = {"part_index": 0, "batch_index": 0, "is_last": True, "num_videos": 1, "num_failed": 0, "num_clips": 1}
 
     def take() -> None:
@@ -253,15 +253,30 @@ def test_a_part_that_cannot_be_merged_ends_the_run_with_the_reason(
 
 
 @pytest.mark.ray
-def test_stand_in_videos_come_back_in_order(ray_local: tuple[str, ...], tmp_path: Path) -> None:
-    plans = short_plans(graph.STANDIN_CHUNK_VIDEOS + 2)
+def test_stand_in_videos_come_back_in_order_and_what_is_there_is_kept(
+    ray_local: tuple[str, ...], tmp_path: Path
+) -> None:
+    corpus = StandinCorpus(classes=6, videos_per_class=5, difficulty="easy", picture="tiny")
+    plans = corpus.videos("train")
+    assert len(plans) == CHUNK_VIDEOS + 2
     done: list[int] = []
-    rows = graph.write_standin(plans, str(tmp_path), done.append)
+    rows = graph.write_standin(corpus, "train", str(tmp_path / "new"), done.append)
     assert rows == [manifest_row(p) for p in plans]
-    assert sorted(done) in ([2, len(plans)], [graph.STANDIN_CHUNK_VIDEOS, len(plans)])
-    assert {p.name for p in tmp_path.iterdir()} == {p.filename for p in plans}
-    assert graph.write_standin([], str(tmp_path), done.append) == []
+    assert sorted(done) in ([2, len(plans)], [CHUNK_VIDEOS, len(plans)])
+    whole = digests(tmp_path / "new")
+    assert set(whole) == {p.filename for p in plans}
+
+    for name in sorted(whole)[::5]:
+        (tmp_path / "new" / name).unlink()
+    (tmp_path / "new" / ".writing-left").write_bytes(b"half a video")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir() if not path.name.startswith(".")}
+    assert graph.write_standin(corpus, "train", str(tmp_path / "new"), done.append) == rows
+    assert digests(tmp_path / "new") == whole
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+    only_train = StandinCorpus(classes=2, videos_per_class=1)
+    assert graph.write_standin(only_train, "val", str(tmp_path / "none"), done.append) == []
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FalError, match=r"generating stopped: .*(File exists|Not a directory)"):
-        graph.write_standin(plans[:1], str(tmp_path / "file"), done.append)
+    with pytest.raises(FalError, match=r"generating stopped: .*cannot write"):
+        graph.write_standin(only_train, "train", str(tmp_path / "file" / "train"), done.append)
     assert ray_local

@@ -63,7 +63,7 @@ def test_a_step_that_is_not_done_ends_the_demo(code: int) -> None:
 def test_the_whole_path_runs_and_runs_again(
     tmp_path: Path, ray_local: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ["corpus.train_videos=8", "corpus.val_videos=2", "corpus.test_videos=2", "loop.epochs=1"]
+    settings = ["corpus.classes=2", "corpus.videos_per_class=6", "corpus.difficulty=easy", "loop.epochs=1"]
     settings += ["loop.batch_clips=4", "tracking.is_enabled=false"]
     arguments = ["--output", str(tmp_path / "demo"), *settings, *ray_local]
 

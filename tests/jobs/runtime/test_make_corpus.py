@@ -9,45 +9,71 @@ import pytest
 
 from fal_model.errors import ConfigError, OutputError
 from jobs import make_corpus as script
-from jobs.runtime.config import load_config
-from jobs.runtime.make_corpus import generate
+from jobs.runtime.config import CorpusSection, load_config
+from jobs.runtime.make_corpus import generate, plan
 from pipelines import manifest
-from pipelines.standin import standin_taxonomy
+from pipelines.standin import StandinCorpus
+from pipelines.standin_classes import choose_classes, standin_taxonomy
 from tests.helpers.corpus import digests
 
+TINY = StandinCorpus(classes=2, videos_per_class=3, difficulty="easy", picture="tiny")
 
-def test_the_corpus_is_written_to_a_folder() -> None:
-    with pytest.raises(ConfigError, match="the stand-in corpus is written to a folder"):
-        generate("s3://bucket/corpus", load_config(None))
+
+def test_the_command_line_wins_over_the_section() -> None:
+    section = CorpusSection(classes=30, videos_per_class=4, seed=1, difficulty="hard", picture="medium")
+
+    assert plan({}, section) == StandinCorpus(
+        classes=30, videos_per_class=4, seed=1, difficulty="hard", picture="medium"
+    )
+    given = {"classes": "2", "videos_per_class": "3", "seed": "0", "difficulty": "easy", "picture": "tiny"}
+    assert plan(given, section) == TINY
+    assert plan({"seed": "7", "classes": ""}, section).seed == 7
+
+
+def test_every_problem_of_the_command_line_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan({"classes": "many", "seed": "-1"}, CorpusSection())
+    assert caught.value.problems == [
+        "--classes: got 'many', must be a whole number",
+        "--seed: got '-1', must be a whole number",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        plan({"classes": "501", "difficulty": "medium"}, CorpusSection())
+    assert caught.value.problems == [
+        "classes: got 501, must be 2 to 500",
+        "difficulty: got 'medium', must be one of easy, standard, hard",
+    ]
 
 
 def test_a_place_that_cannot_be_written_fails_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot write"):
-        generate(str(tmp_path / "file" / "corpus"), load_config(None))
+        generate(str(tmp_path / "file" / "corpus"), TINY, load_config(None))
 
 
 @pytest.mark.ray
 def test_videos_truth_and_broken_files_are_made_once(tmp_path: Path, ray_local: tuple[str, ...]) -> None:
-    settings = ("corpus.train_videos=2", "corpus.val_videos=1", "corpus.test_videos=2", *ray_local)
-    arguments = ["--output", str(tmp_path / "corpus"), *settings]
+    arguments = ["--output", str(tmp_path / "corpus"), "--classes", "4", "--videos-per-class=3", *ray_local]
+    arguments += ["corpus.picture=tiny"]
 
     assert script.main(arguments) == 0
 
     folder = tmp_path / "corpus"
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    assert (summary["train"], summary["val"], summary["test"]) == (2, 1, 2)
+    assert (summary["train"], summary["val"], summary["test"]) == (4, 4, 4)
+    assert (summary["classes"], summary["difficulty"]) == (4, "standard")
     taxonomy = manifest.read_taxonomy(str(folder / "taxonomy.json"))
-    assert taxonomy.taxonomy_id == standin_taxonomy().taxonomy_id
+    assert taxonomy.taxonomy_id == standin_taxonomy(4).taxonomy_id
     training, _ = manifest.load_input(str(folder / "train.jsonl"))
     held_out, _ = manifest.load_input(str(folder / "test.jsonl"))
-    assert sorted(training["split"].to_pylist()) == ["train", "train", "val"]
+    assert sorted(training["split"].to_pylist()) == ["train"] * 4 + ["val"] * 4
     for table in (training, held_out):
         manifest.check_labels(table, taxonomy)
         assert all(Path(uri).is_file() for uri in table["uri"].to_pylist())
+        assert {label for labels in table["labels"].to_pylist() for label in labels or ()} == set(choose_classes(4))
     without_truth = [row["video_id"] for row in held_out.to_pylist() if row["labels"] is None]
     assert without_truth == sorted(summary["broken"])
-    assert held_out.num_rows == 2 + len(without_truth)
+    assert held_out.num_rows == 4 + len(without_truth)
     assert summary["broken"]["broken/empty.mp4"] == "empty_file"
 
     before = digests(folder, "train", "val", "test", "broken")
@@ -57,4 +83,4 @@ def test_videos_truth_and_broken_files_are_made_once(tmp_path: Path, ray_local: 
     assert digests(folder, "train", "val", "test", "broken") == before
 
     assert script.main([*arguments, "corpus.has_broken=false"]) == 0
-    assert manifest.load_input(str(folder / "test.jsonl"))[0].num_rows == 2
+    assert manifest.load_input(str(folder / "test.jsonl"))[0].num_rows == 4

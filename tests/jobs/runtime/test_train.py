@@ -19,8 +19,7 @@ from jobs import train as train_script
 from jobs.runtime import train
 from jobs.runtime.config import load_config
 from pipelines.shards import Group, ShardSet
-from pipelines.standin import standin_taxonomy
-from tests.helpers.corpus import CLIP_SETTINGS, SPEC, digests, write_manifest
+from tests.helpers.corpus import CLIP_SETTINGS, SPEC, TAXONOMY, digests, write_manifest
 from tests.helpers.micro import numbered_taxonomy
 from tests.helpers.processes import PRIVATE_RAY, kill_job_when
 
@@ -39,7 +38,7 @@ SETTINGS = (
 
 def shard_set(num_clips: int = 100, size_px: int = 96, taxonomy: Taxonomy | None = None) -> ShardSet:
     spec = replace(preset("fal-nano").clip, size_px=size_px)
-    return ShardSet(spec, taxonomy or standin_taxonomy(), (Group("shard.parquet", 0, num_clips),))
+    return ShardSet(spec, taxonomy or TAXONOMY, (Group("shard.parquet", 0, num_clips),))
 
 
 # ---- what is decided before anything runs -------------------------------------------------------------------------
@@ -102,7 +101,7 @@ def test_a_model_to_start_from_must_be_the_one_that_is_trained(tmp_path: Path) -
     ]
 
     same = tmp_path / "same"
-    FALModel(preset("fal-nano"), standin_taxonomy()).save_pretrained(same)
+    FALModel(preset("fal-nano"), TAXONOMY).save_pretrained(same)
     config = load_config(None, [f"model.init_from={same}"])
     assert train.resolve(config, shard_set(), shard_set())[0] == preset("fal-nano")
 
@@ -127,7 +126,7 @@ def test_shards_that_are_not_there_are_refused_and_no_output_is_made(tmp_path: P
 def shards(tmp_path_factory: pytest.TempPathFactory, ray_local: tuple[str, ...]) -> Path:
     folder = tmp_path_factory.mktemp("train")
     manifest = write_manifest(folder / "corpus", {"train": 4, "val": 2})
-    (folder / "tree.json").write_text(json.dumps(standin_taxonomy().to_dict()), encoding="utf-8")
+    (folder / "tree.json").write_text(json.dumps(TAXONOMY.to_dict()), encoding="utf-8")
     places = ["--input", str(manifest), "--output", str(folder / "shards"), "--taxonomy", str(folder / "tree.json")]
     assert prepare_corpus.main([*places, *CLIP_SETTINGS, "prepare.part_videos=2", *ray_local]) == 0
     return folder / "shards"
@@ -149,7 +148,7 @@ def undisturbed(shards: Path, ray_local: tuple[str, ...]) -> Path:
 def test_a_run_leaves_a_model_checkpoints_and_a_summary(undisturbed: Path) -> None:
     model = FALModel.from_pretrained(undisturbed / "model")
     assert model.config == replace(preset("fal-nano"), clip=SPEC)
-    assert model.taxonomy.taxonomy_id == standin_taxonomy().taxonomy_id
+    assert model.taxonomy.taxonomy_id == TAXONOMY.taxonomy_id
 
     summary = json.loads((undisturbed / "summary.json").read_text(encoding="utf-8"))
     assert (summary["job"], summary["steps"], summary["exit_code"]) == ("train", STEPS, 0)
