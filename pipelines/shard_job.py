@@ -21,7 +21,7 @@ import pyarrow as pa
 from fal_model.errors import ManifestError, VideoError
 from fal_model.spec import ClipSpec, content_id
 from fal_model.taxonomy import Node, Taxonomy
-from pipelines import parts, shards, storage, tables
+from pipelines import parts, storage, tables
 from pipelines.clip_batches import Failure
 from pipelines.clips import Clip
 from pipelines.config import PrepareConfig
@@ -29,6 +29,7 @@ from pipelines.isolation import IsolatedPreparer
 from pipelines.limits import DecodeLimits
 from pipelines.prepare import MAX_ATTEMPTS, RETRIED_KINDS, failure_of
 from pipelines.records import FAILURES
+from pipelines.shard_writing import Row, new_shard, shard_row
 from pipelines.splits import SplitConfig, assign_splits
 
 SPLITS = ("train", "val", "test")
@@ -123,6 +124,8 @@ def open_output(output: str, plan: ShardPlan, planned: Sequence[Sequence[dict[st
         settings_id=content_id([asdict(replace(plan.prepare, max_failed_share=0.0)), asdict(plan.limits)]),
     )
     parts.claim(output, key, (*SPLITS, "failures"))
+    for table in (*SPLITS, "failures"):
+        storage.clear_leftovers(storage.join(output, table))
     for i, part in enumerate(planned):
         storage.write_bytes(_rows_uri(output, i), json.dumps(part).encode())
     storage.write_bytes(storage.join(output, "taxonomy.json"), json.dumps(plan.taxonomy.to_dict(), indent=1).encode())
@@ -168,32 +171,31 @@ class ShardWriter:
         """
         plan = self.plan
         videos = json.loads(storage.read_bytes(_rows_uri(plan.output, part_index)))
-        rows: list[shards.Row] = []
         failures: list[dict[str, Any]] = []
-        for video in videos:
-            found = self._rows_of(video)
-            if isinstance(found, Failure):
-                failures.append(asdict(found))
-            else:
-                rows += found
-        split = videos[0]["split"]
+        num_clips, split = 0, videos[0]["split"]
         name = f"{parts.part_name(part_index)}.parquet"
-        shards.write_shard(
-            storage.join(plan.output, split, name), rows, plan.spec, plan.taxonomy, plan.prepare.group_clips
-        )
+        uri = storage.join(plan.output, split, name)
+        with new_shard(uri, plan.spec, plan.taxonomy, plan.prepare.group_clips) as shard:
+            for video in videos:
+                found = self._rows_of(video)
+                if isinstance(found, Failure):
+                    failures.append(asdict(found))
+                else:
+                    shard.add(found)
+                    num_clips += len(found)
         tables.write_table(storage.join(plan.output, "failures", name), pa.Table.from_pylist(failures, schema=FAILURES))
         by_kind = dict(sorted(Counter(f["kind"] for f in failures).items()))
         counts = ShardCounts(
-            split=split, seen=len(videos), failed=len(failures), clips=len(rows), failures_by_kind=by_kind
+            split=split, seen=len(videos), failed=len(failures), clips=num_clips, failures_by_kind=by_kind
         )
         storage.write_bytes(_marker_uri(plan.output, part_index), counts.to_json().encode())
         return counts
 
-    def _rows_of(self, video: dict[str, Any]) -> list[shards.Row] | Failure:
+    def _rows_of(self, video: dict[str, Any]) -> list[Row] | Failure:
         """Decode one video; what may pass, a crash of the decoder or of the store, is tried once more."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                return [shards.shard_row(video, clip, self.plan.prepare.jpeg_quality) for clip in self._clips(video)]
+                return [shard_row(video, clip, self.plan.prepare.jpeg_quality) for clip in self._clips(video)]
             except VideoError as error:
                 failure = failure_of(video, error, attempt)
                 if error.kind not in RETRIED_KINDS:

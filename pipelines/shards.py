@@ -1,83 +1,31 @@
-"""Training shards: Parquet rows of compressed clips, written once, read in an order that any worker count shares."""
+"""Read training shards, in an order that any worker count shares. :mod:`pipelines.shard_writing` writes them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fal_model.errors import ConfigError
+from fal_model.errors import ConfigError, FalError
 from fal_model.spec import ClipSpec
 from fal_model.taxonomy import Taxonomy
-from pipelines import pixels, storage, tables
+from pipelines import pixels, storage
+from pipelines.augmentation import Augmentation
 from pipelines.clip_batches import ClipArrays
-from pipelines.clips import Clip
-from pipelines.records import CLIP_SPEC_KEY, SCHEMA_VERSION, SHARD, TAXONOMY_KEY, VERSION_KEY
+from pipelines.records import CLIP_SPEC_KEY, SCHEMA_VERSION, TAXONOMY_KEY, VERSION_KEY
+from pipelines.shard_writing import Row
 
-Row = dict[str, Any]
 PREFETCH_BATCHES = 2
 MAX_OPEN_SHARDS = 16
-MAX_SHIFT_SHARE = 0.1
-MAX_GAIN = 0.2
-MAX_OFFSET = 20.0
-
-
-# ---- writing ------------------------------------------------------------------------------------------------------
-
-
-def shard_row(video: Mapping[str, Any], clip: Clip, jpeg_quality: int) -> Row:
-    """Make the shard row of one clip of a labelled video.
-
-    A label with segments holds in a clip if it holds at one of its frames; a label of a video without segments holds
-    in all its clips, and at which frames is unknown.
-    """
-    segments = video["segments"]
-    frame_labels = None if segments is None else [_active(segments, t) for t in clip.frame_times_s]
-    timed = {s["label"] for s in segments or []}
-    untimed = [label for label in video["labels"] if label not in timed]
-    seen = sorted({label for labels in frame_labels or [] for label in labels} | set(untimed))
-    return {
-        "video_id": video["video_id"],
-        "clip_index": clip.index,
-        "start_s": clip.start_s,
-        "end_s": clip.end_s,
-        "frame_times_s": list(clip.frame_times_s),
-        "frames_jpeg": [pixels.encode_jpeg(frame, jpeg_quality) for frame in clip.frames_THWC],
-        "flow_q": clip.flow_q_THWC.tobytes(),
-        "flow_valid": clip.flow_valid_T.tolist(),
-        "camera": clip.camera_T23.ravel().tolist(),
-        "labels": seen,
-        "frame_labels": None if untimed else frame_labels,
-    }
-
-
-def _active(segments: Sequence[Mapping[str, Any]], time_s: float) -> list[str]:
-    return sorted({s["label"] for s in segments if s["start_s"] <= time_s < s["end_s"]})
-
-
-def write_shard(uri: str, rows: Sequence[Row], spec: ClipSpec, taxonomy: Taxonomy, group_clips: int) -> None:
-    """Write one shard atomically; the clip specification and the taxonomy travel in its metadata.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
-    metadata = {
-        VERSION_KEY: str(SCHEMA_VERSION).encode(),
-        CLIP_SPEC_KEY: json.dumps(spec.to_dict()).encode(),
-        TAXONOMY_KEY: json.dumps(taxonomy.to_dict()).encode(),
-    }
-    table = pa.Table.from_pylist(list(rows), schema=SHARD.with_metadata(metadata))
-    tables.write_table(uri, table, row_group_rows=group_clips)
-
-
-# ---- reading ------------------------------------------------------------------------------------------------------
+COLUMNS = ["video_id", "frames_jpeg", "flow_q", "flow_valid", "labels", "frame_labels"]
+"""What training needs of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +111,7 @@ class ReadPlan:
         is_augmented: Shift and re-light clips at random.
         is_mirrored: Also mirror half of the augmented clips: only where no class tells left from right.
         is_shuffled: False reads in file order, keeping the short last batch.
+        threads: Threads that decode; the clips are the same.
     """
 
     batch_clips: int
@@ -172,6 +121,7 @@ class ReadPlan:
     is_augmented: bool = False
     is_mirrored: bool = False
     is_shuffled: bool = True
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if not self.is_shuffled and self.num_workers > 1:
@@ -209,8 +159,10 @@ def read_batches(
     stop = start_step + per_epoch if stop_step is None else stop_step
     if not plan.is_shuffled:
         stop = min(stop, (start_step // per_epoch + 1) * per_epoch)
-    reader = _Reader(shards, plan, per_epoch)
-    with ThreadPoolExecutor(1, thread_name_prefix="fal-shards") as pool:
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="fal-shards"))
+        decoders = ThreadPoolExecutor(plan.threads, thread_name_prefix="fal-jpeg") if plan.threads > 1 else None
+        reader = _Reader(shards, plan, per_epoch, stack.enter_context(decoders) if decoders else None)
         waiting = [
             pool.submit(reader.batch, step) for step in range(start_step, min(stop, start_step + PREFETCH_BATCHES))
         ]
@@ -224,9 +176,9 @@ def read_batches(
 class _Reader:
     """Read the rows of one step; keeps the last row groups, because neighbouring steps share them."""
 
-    def __init__(self, shards: ShardSet, plan: ReadPlan, per_epoch: int) -> None:
-        self.shards, self.plan, self.per_epoch = shards, plan, per_epoch
-        self._cache: dict[int, list[Row]] = {}
+    def __init__(self, shards: ShardSet, plan: ReadPlan, per_epoch: int, pool: ThreadPoolExecutor | None) -> None:
+        self.shards, self.plan, self.per_epoch, self._pool = shards, plan, per_epoch, pool
+        self._cache: dict[int, _GroupRows] = {}
         self._files: dict[str, pq.ParquetFile] = {}
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
 
@@ -235,26 +187,33 @@ class _Reader:
         first = step_in_epoch * self.plan.batch_clips
         everyone = self._rows_of_epoch(epoch)[first : first + self.plan.batch_clips]
         share = -(-len(everyone) // self.plan.num_workers)
-        mine = everyone[self.plan.rank * share : (self.plan.rank + 1) * share]
-        rows = [self._row(int(group), int(index)) for group, index in mine]
-        clips = [decode_row(row, self.shards.spec) for row in rows]
-        if self.plan.is_augmented:
+        first_of_mine = self.plan.rank * share
+        mine = everyone[first_of_mine : first_of_mine + share]
+        groups = [self._group(int(group)) for group in mine[:, 0]]
+        indices = [int(index) for index in mine[:, 1]]
+        arrays = _empty_arrays(len(mine), self.shards.spec)
+
+        def decode(at: int) -> None:
             # Seeded by the place in the global batch: the same pixels however many workers share it.
-            places = range(first + self.plan.rank * share, first + self.plan.rank * share + len(clips))
-            dice = (np.random.default_rng([self.plan.seed, epoch, place]) for place in places)
-            clips = [
-                augment(*clip, rng, can_mirror=self.plan.is_mirrored) for clip, rng in zip(clips, dice, strict=True)
-            ]
+            change = self._augmentation(epoch, first + first_of_mine + at)
+            groups[at].decode(indices[at], change, arrays.frames_BTHWC[at], arrays.flow_q_BTHWC[at])
+
+        list(self._pool.map(decode, range(len(mine))) if self._pool else map(decode, range(len(mine))))
+        facts = [group.facts[index] for group, index in zip(groups, indices, strict=True)]
+        for at, row in enumerate(facts):
+            arrays.flow_valid_BT[at] = row["flow_valid"]
         return ShardBatch(
-            ClipArrays(
-                np.stack([c[0] for c in clips]),
-                np.stack([c[1] for c in clips]),
-                np.stack([r["flow_valid"] for r in rows]),
-            ),
-            [row["labels"] for row in rows],
-            [row["frame_labels"] for row in rows],
-            [row["video_id"] for row in rows],
+            arrays,
+            [row["labels"] for row in facts],
+            [row["frame_labels"] for row in facts],
+            [row["video_id"] for row in facts],
         )
+
+    def _augmentation(self, epoch: int, place: int) -> Augmentation | None:
+        if not self.plan.is_augmented:
+            return None
+        dice = np.random.default_rng([self.plan.seed, epoch, place])
+        return Augmentation.draw(dice, self.shards.spec.flow_size_px, can_mirror=self.plan.is_mirrored)
 
     def _file(self, uri: str) -> pq.ParquetFile:
         """Open a shard; the last few stay open, so that its footer is not read again for each row group."""
@@ -270,15 +229,67 @@ class _Reader:
             self._order = (epoch, epoch_order(self.shards.groups, self.plan, epoch))
         return self._order[1]
 
-    def _row(self, group_index: int, row_index: int) -> Row:
-        if group_index not in self._cache:
-            group = self.shards.groups[group_index]
-            rows = self._file(group.uri).read_row_group(group.index).to_pylist()
+    def _group(self, index: int) -> _GroupRows:
+        if index not in self._cache:
+            group = self.shards.groups[index]
+            table = self._file(group.uri).read_row_group(group.index, columns=COLUMNS, use_threads=False)
             keep = max(4, 2 * self.plan.batch_clips // max(1, group.num_rows))
             while len(self._cache) >= keep:
                 self._cache.pop(next(iter(self._cache)))
-            self._cache[group_index] = rows
-        return self._cache[group_index][row_index]
+            self._cache[index] = _GroupRows(group, table, self.shards.spec)
+        return self._cache[index]
+
+
+class _GroupRows:
+    """The rows of a row group: pictures stay compressed where Arrow has them, the rest becomes Python objects."""
+
+    def __init__(self, group: Group, table: pa.Table, spec: ClipSpec) -> None:
+        self._group, self._spec = group, spec
+        self._frames, self._flow = table["frames_jpeg"], table["flow_q"]
+        self.facts: list[Row] = table.drop_columns(["frames_jpeg", "flow_q"]).to_pylist()
+
+    def decode(
+        self,
+        index: int,
+        change: Augmentation | None,
+        frames_THWC: npt.NDArray[np.uint8],
+        flow_q_THWC: npt.NDArray[np.int8],
+    ) -> None:
+        """Decode a clip into its place of the batch, changed at random or not.
+
+        Raises:
+            FalError: the row does not hold what the clip specification says.
+        """
+        try:
+            for data, out_HWC in zip(self._frames[index].values, frames_THWC, strict=True):
+                image_HWC = pixels.decode_jpeg(np.frombuffer(data.as_buffer(), np.uint8))
+                _check_shape(image_HWC, out_HWC)
+                if change:
+                    change.picture(image_HWC, out_HWC, self._spec.flow_size_px)
+                else:
+                    out_HWC[:] = image_HWC
+            flow_q = np.frombuffer(self._flow[index].as_buffer(), np.int8).reshape(flow_q_THWC.shape)
+            if change:
+                change.flow(flow_q, flow_q_THWC)
+            else:
+                flow_q_THWC[:] = flow_q
+        except ValueError as error:
+            where = f"{self._group.uri!r}, row group {self._group.index}, row {index}"
+            raise FalError(f"shard {where}: damaged, write it again: {error}") from error
+
+
+def _check_shape(image_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8]) -> None:
+    if image_HWC.shape != out_HWC.shape:
+        raise ValueError(f"got a frame of {image_HWC.shape}, the clip specification says {out_HWC.shape}")
+
+
+def _empty_arrays(num_clips: int, spec: ClipSpec) -> ClipArrays:
+    size, grid, num = spec.size_px, spec.flow_size_px, spec.num_frames
+    return ClipArrays(
+        np.empty((num_clips, num, size, size, 3), np.uint8),
+        np.empty((num_clips, num, grid, grid, 2), np.int8),
+        np.empty((num_clips, num), np.bool_),
+    )
 
 
 def epoch_order(groups: Sequence[Group], plan: ReadPlan, epoch: int) -> npt.NDArray[np.int64]:
@@ -301,27 +312,3 @@ def decode_row(row: Row, spec: ClipSpec) -> tuple[npt.NDArray[np.uint8], npt.NDA
     frames = np.stack([pixels.decode_jpeg(data) for data in row["frames_jpeg"]])
     grid = spec.flow_size_px
     return frames, np.frombuffer(row["flow_q"], np.int8).reshape(-1, grid, grid, 2)
-
-
-def augment(
-    frames_THWC: npt.NDArray[np.uint8],
-    flow_q_THWC: npt.NDArray[np.int8],
-    rng: np.random.Generator,
-    *,
-    can_mirror: bool = False,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]:
-    """Shift the picture and its flow together, change brightness and contrast, and mirror half of the clips if allowed.
-
-    Time is kept: order is what some classes are about.
-    """
-    size, grid = frames_THWC.shape[1], flow_q_THWC.shape[1]
-    most = int(grid * MAX_SHIFT_SHARE)
-    down, right = (int(v) for v in rng.integers(-most, most + 1, size=2))
-    rows, columns = (np.clip(np.arange(size) + round(d * size / grid), 0, size - 1) for d in (down, right))
-    flow_rows, flow_columns = (np.clip(np.arange(grid) + d, 0, grid - 1) for d in (down, right))
-    gain, offset = 1 + rng.uniform(-MAX_GAIN, MAX_GAIN), rng.uniform(-MAX_OFFSET, MAX_OFFSET)
-    table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
-    frames, flow_q = table[frames_THWC[:, rows][:, :, columns]], flow_q_THWC[:, flow_rows][:, :, flow_columns]
-    if can_mirror and rng.random() < 1 / 2:
-        return frames[:, :, ::-1], flow_q[:, :, ::-1] * np.array([-1, 1], np.int8)
-    return frames, flow_q

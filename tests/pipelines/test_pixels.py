@@ -137,3 +137,19 @@ def test_one_thread() -> None:
 
     pixels.use_one_thread()
     assert cv2.getNumThreads() == 1
+
+
+def test_a_picture_is_mirrored_left_to_right() -> None:
+    image_HWC = np.random.default_rng(3).integers(0, 256, (5, 7, 3), np.uint8)
+    np.testing.assert_array_equal(pixels.mirror(image_HWC), image_HWC[:, ::-1])
+
+
+def test_values_are_looked_up_into_a_part_of_another_picture() -> None:
+    dice = np.random.default_rng(4)
+    image_HWC, table = dice.integers(0, 256, (9, 8, 3), np.uint8), dice.permutation(256).astype(np.uint8)
+    whole_HWC = np.zeros((20, 20, 3), np.uint8)
+    pixels.look_up(image_HWC[2:7, 1:], table, whole_HWC[3:8, 4:11])
+    np.testing.assert_array_equal(whole_HWC[3:8, 4:11], table[image_HWC[2:7, 1:]])
+    assert whole_HWC.sum() == whole_HWC[3:8, 4:11].sum(dtype=int)
+    with pytest.raises(ValueError, match=r"^look_up: got shapes \(9, 8, 3\) and \(9, 9, 3\), must be the same$"):
+        pixels.look_up(image_HWC, table, whole_HWC[:9, :9])

@@ -22,6 +22,7 @@ from pipelines.config import PrepareConfig
 from pipelines.limits import DecodeLimits
 from pipelines.records import FAILURES, MANIFEST
 from pipelines.shard_job import ShardCounts, ShardPlan, ShardWriter
+from pipelines.shard_writing import shard_row
 from pipelines.shards import ReadPlan, ShardSet
 from pipelines.splits import SplitConfig, assign_splits
 from tests.helpers.model import SPEC, TREE
@@ -174,6 +175,15 @@ def test_a_video_that_has_changed_makes_another_run(tmp_path: Path) -> None:
         shard_job.open_output(plan.output, plan, planned)
 
 
+def test_what_a_killed_writer_left_is_cleared(tmp_path: Path, corpus: Path) -> None:
+    shard_job.open_output(str(tmp_path), plan_of(tmp_path), planned_of(corpus))
+    for name in ("train", "failures"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".writing-abc").write_bytes(b"half a shard")
+    shard_job.open_output(str(tmp_path), plan_of(tmp_path), planned_of(corpus))
+    assert [*(tmp_path / "train").iterdir(), *(tmp_path / "failures").iterdir()] == []
+
+
 def test_shards_that_fal_did_not_begin_are_left_alone(tmp_path: Path, corpus: Path) -> None:
     storage.write_bytes(str(tmp_path / "val" / "mine.parquet"), b"x")
     with pytest.raises(OutputError, match="already holds 'val' that this FAL did not begin"):
@@ -223,7 +233,7 @@ def test_shards_hold_the_clips_of_their_split(written: tuple[Path, list[ShardCou
     with (corpus / "other.mp4").open("rb") as file:
         _, clips = prepare_clips(file, SPEC, LIMITS)
         video = {"video_id": "other.mp4", "labels": ["studio"], "segments": None}
-        assert row == shards.shard_row(video, next(clips), plan_of(".").prepare.jpeg_quality)
+        assert row == shard_row(video, next(clips), plan_of(".").prepare.jpeg_quality)
 
 
 def test_failures_are_rows(written: tuple[Path, list[ShardCounts]], corpus: Path) -> None:

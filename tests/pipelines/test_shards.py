@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fal_model.errors import ConfigError
+from fal_model.errors import ConfigError, FalError
 from fal_model.spec import ClipSpec
 from pipelines import pixels, shards, storage, tables
-from pipelines.records import SHARD
+from pipelines.shard_writing import shard_row, write_shard
 from pipelines.shards import Group, ReadPlan, ShardBatch, ShardSet, epoch_order, read_batches, steps_per_epoch
 from tests.helpers.model import SPEC, TREE, random_clip
 
@@ -32,8 +31,8 @@ def video(video_id: str = "v", **changes: Any) -> dict[str, Any]:
 def write_shards(folder: str) -> str:
     """Write clips named by their place: clip 3 of shard 1 is of video 1-3."""
     for number, size in enumerate(SIZES):
-        rows = [shards.shard_row(video(f"{number}-{i}"), random_clip(100 * number + i), 95) for i in range(size)]
-        shards.write_shard(storage.join(folder, f"part-{number}.parquet"), rows, SPEC, TREE, group_clips=2)
+        rows = [shard_row(video(f"{number}-{i}"), random_clip(100 * number + i), 95) for i in range(size)]
+        write_shard(storage.join(folder, f"part-{number}.parquet"), rows, SPEC, TREE, group_clips=2)
     return folder
 
 
@@ -47,61 +46,6 @@ def shard_set(folder: str) -> ShardSet:
     return ShardSet.open(folder)
 
 
-# ---- writing ------------------------------------------------------------------------------------------------------
-
-
-def test_a_row_holds_its_clip() -> None:
-    clip = random_clip(1, index=3)
-    row = shards.shard_row(video(), clip, 100)
-    assert list(row) == SHARD.names
-    assert (row["video_id"], row["clip_index"], row["start_s"], row["end_s"]) == ("v", 3, 6.0, 8.0)
-    assert row["frame_times_s"] == [6.25, 6.75, 7.25, 7.75]
-    frames, flow_q = shards.decode_row(row, SPEC)
-    np.testing.assert_array_equal(flow_q, clip.flow_q_THWC)
-    np.testing.assert_array_equal(row["flow_valid"], clip.flow_valid_T)
-    np.testing.assert_array_equal(np.reshape(row["camera"], (-1, 2, 3)), clip.camera_T23)
-    assert [pixels.encode_jpeg(f, 100) for f in clip.frames_THWC] == row["frames_jpeg"]
-    assert frames.shape == clip.frames_THWC.shape
-
-
-RUN = {"label": "run", "start_s": 0.25, "end_s": 0.75}
-BALL = {"label": "ball", "start_s": 10.0, "end_s": 20.0}
-LABELLED: list[tuple[dict[str, Any], list[str], list[list[str]] | None]] = [
-    # A label of a video without segments holds everywhere, when is unknown.
-    (video(labels=["run", "ball"]), ["ball", "run"], None),
-    # One with segments holds at the frames within, the end not included: frames are at 0.25, 0.75, 1.25 and 1.75.
-    (video(segments=[RUN]), ["run"], [["run"], [], [], []]),
-    # Elsewhere in the video it does not hold in this clip.
-    (video(labels=["ball"], segments=[BALL]), [], [[], [], [], []]),
-    # A label that has no segment beside one that has: it holds, and the frames are not known whole.
-    (video(labels=["studio", "run"], segments=[RUN]), ["run", "studio"], None),
-    (video(labels=["run", "ball"], segments=[RUN, BALL, RUN]), ["run"], [["run"], [], [], []]),
-    (video(labels=[]), [], None),
-    (video(labels=[], segments=[]), [], [[], [], [], []]),
-]
-
-
-@pytest.mark.parametrize(("row", "labels", "frame_labels"), LABELLED)
-def test_truth_is_cut_to_the_clip(row: dict[str, Any], labels: list[str], frame_labels: list[list[str]] | None) -> None:
-    found = shards.shard_row(row, random_clip(1), 90)
-    assert found["labels"] == labels
-    assert found["frame_labels"] == frame_labels
-
-
-def test_a_shard_carries_its_specification_and_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
-    rows = [shards.shard_row(video(str(i)), random_clip(i), 90) for i in range(3)]
-    for name in ("a", "b"):
-        shards.write_shard(str(tmp_path / name / "x.parquet"), rows, SPEC, TREE, group_clips=2)
-    assert storage.read_bytes(str(tmp_path / "a/x.parquet")) == storage.read_bytes(str(tmp_path / "b/x.parquet"))
-    found = ShardSet.open(str(tmp_path / "a"))
-    assert found.spec == SPEC
-    assert found.taxonomy.to_dict() == TREE.to_dict()
-    assert [g.num_rows for g in found.groups] == [2, 1]
-    schema = pq.read_schema(tmp_path / "a/x.parquet")
-    assert schema.remove_metadata().equals(SHARD)
-    assert {k.decode() for k in schema.metadata} == {"fal_schema_version", "fal_clip_spec", "fal_taxonomy"}
-
-
 # ---- opening ------------------------------------------------------------------------------------------------------
 
 
@@ -112,7 +56,7 @@ def test_a_folder_of_shards_is_one_set(shard_set: ShardSet) -> None:
 
 def test_a_shard_without_clips_does_no_harm(tmp_path: Path) -> None:
     write_shards(str(tmp_path))
-    shards.write_shard(str(tmp_path / "part-9.parquet"), [], SPEC, TREE, group_clips=2)
+    write_shard(str(tmp_path / "part-9.parquet"), [], SPEC, TREE, group_clips=2)
     found = ShardSet.open(str(tmp_path))
     assert found.num_clips == sum(SIZES)
     assert len(epoch_order(found.groups, ReadPlan(batch_clips=1), 0)) == sum(SIZES)
@@ -126,7 +70,7 @@ def problems_of(folder: Path) -> list[str]:
 
 def test_folders_without_clips_are_refused(tmp_path: Path) -> None:
     assert problems_of(tmp_path) == ["shards: no .parquet files in 'F'"]
-    shards.write_shard(str(tmp_path / "a.parquet"), [], SPEC, TREE, group_clips=2)
+    write_shard(str(tmp_path / "a.parquet"), [], SPEC, TREE, group_clips=2)
     assert problems_of(tmp_path) == ["shards: 'F' holds no clips"]
 
 
@@ -148,8 +92,8 @@ def test_other_files_are_refused_and_all_are_named(tmp_path: Path) -> None:
 def test_shards_of_different_settings_are_not_mixed(tmp_path: Path) -> None:
     other = ClipSpec.from_dict(SPEC.to_dict() | {"window_s": 3.0})
     for name, spec in (("a", SPEC), ("b", other), ("c", SPEC)):
-        rows = [shards.shard_row(video(), random_clip(1), 90)]
-        shards.write_shard(str(tmp_path / f"{name}.parquet"), rows, spec, TREE, group_clips=2)
+        rows = [shard_row(video(), random_clip(1), 90)]
+        write_shard(str(tmp_path / f"{name}.parquet"), rows, spec, TREE, group_clips=2)
     assert problems_of(tmp_path) == [
         "shards: made with different clip settings or taxonomies: F/a.parquet, F/b.parquet"
     ]
@@ -298,55 +242,41 @@ def test_a_plan_that_cannot_be_is_refused(shard_set: ShardSet) -> None:
         steps_per_epoch(shard_set, ReadPlan(batch_clips=14))
 
 
-# ---- augmentation -------------------------------------------------------------------------------------------------
+def test_any_number_of_threads_reads_the_same(shard_set: ShardSet) -> None:
+    alone = steps(shard_set, 1, 3, 0, 4, is_augmented=True, is_mirrored=True)
+    for mine, theirs in zip(
+        alone, steps(shard_set, 1, 3, 0, 4, is_augmented=True, is_mirrored=True, threads=3), strict=True
+    ):
+        assert_same(mine, theirs)
 
 
-def augmented(seed: int, size: int, grid: int, *, can_mirror: bool) -> tuple[Any, Any, Any, Any]:
-    """Augment a clip whose frame and flow show the same picture, at their own sizes."""
-    coarse = np.random.default_rng(seed).integers(1, 100, (2, grid, grid), np.int64)
-    frames = np.repeat(np.repeat(coarse, size // grid, 1), size // grid, 2)[..., None].repeat(3, 3).astype(np.uint8)
-    flow_q = np.stack([coarse, coarse], axis=-1).astype(np.int8)
-    return frames, flow_q, *shards.augment(frames, flow_q, np.random.default_rng(seed), can_mirror=can_mirror)
+def changed_jpeg(row: dict[str, Any], frame: int, data: bytes) -> dict[str, Any]:
+    return row | {"frames_jpeg": [data if i == frame else old for i, old in enumerate(row["frames_jpeg"])]}
 
 
-@pytest.mark.parametrize("can_mirror", [False, True])
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10_000))
-def test_picture_and_flow_are_moved_together(can_mirror: bool, seed: int) -> None:
-    frames, flow_q, new_frames, new_flow_q = augmented(seed, 80, 20, can_mirror=can_mirror)
-    assert (new_frames.shape, new_frames.dtype) == (frames.shape, frames.dtype)
-    assert (new_flow_q.shape, new_flow_q.dtype) == (flow_q.shape, flow_q.dtype)
-    brightness: dict[int, int] = {}
-    for cell, pixel in zip(new_flow_q[..., 1].ravel(), new_frames[:, 2::4, 2::4, 0].ravel(), strict=True):
-        assert brightness.setdefault(int(cell), int(pixel)) == int(pixel)  # a cell's own pixel, wherever it went
-    known = [brightness[cell] for cell in sorted(brightness)]
-    assert known == sorted(known)
-    signs = np.sign(new_flow_q[..., 0] * new_flow_q[..., 1].astype(int))
-    assert len(np.unique(signs)) == 1  # mirrored or not, as a whole
-    if not can_mirror:
-        assert signs.flat[0] == 1
+OTHER_SIZE = pixels.encode_jpeg(np.zeros((16, 16, 3), np.uint8), 90)
+DAMAGES: list[tuple[dict[str, Any], str]] = [
+    (
+        changed_jpeg(shard_row(video(), random_clip(1), 90), 2, b"no picture"),
+        "decode_jpeg: 10 bytes are not a readable",
+    ),
+    (changed_jpeg(shard_row(video(), random_clip(1), 90), 0, b""), "decode_jpeg: 0 bytes are not a readable JPEG"),
+    (
+        changed_jpeg(shard_row(video(), random_clip(1), 90), 0, OTHER_SIZE),
+        r"got a frame of (16, 16, 3), the clip specification says (32, 32, 3)",
+    ),
+    (shard_row(video(), random_clip(1), 90) | {"frames_jpeg": [OTHER_SIZE] * 3}, "got a frame of"),
+    (shard_row(video(), random_clip(1), 90) | {"flow_q": b"123"}, "cannot reshape array of size 3"),
+]
 
 
-def test_half_of_the_clips_are_mirrored_where_that_is_allowed() -> None:
-    mirrored = [augmented(seed, 40, 20, can_mirror=True)[3][0, 0, 0, 0] < 0 for seed in range(200)]
-    assert 70 < sum(mirrored) < 130
-
-
-def test_frames_that_are_no_multiple_of_the_flow_grid_move_as_far_as_it() -> None:
-    # 100 pixels over 40 cells: a shift of 4 cells is one of 10 pixels.
-    size, grid = 100, 40
-    frames = np.zeros((1, size, size, 3), np.uint8)
-    frames[:, 50:] = 200
-    flow_q = np.zeros((1, grid, grid, 2), np.int8)
-    flow_q[:, 20:] = 100
-    for seed in range(20):
-        new_frames, new_flow_q = shards.augment(frames, flow_q, np.random.default_rng(seed))
-        edge_px = int(np.argmax(new_frames[0, :, 0, 0] > 100))
-        edge_cell = int(np.argmax(new_flow_q[0, :, 0, 0] > 50))
-        assert edge_px == pytest.approx(edge_cell * size / grid, abs=1)
-
-
-def test_a_row_of_the_documented_metadata_can_be_read_by_others(folder: str) -> None:
-    metadata = pq.read_schema(Path(folder) / "part-0.parquet").metadata
-    assert json.loads(metadata[b"fal_clip_spec"])["size_px"] == 32
-    assert json.loads(metadata[b"fal_taxonomy"])["nodes"][0]["id"] == "sport"
+@pytest.mark.parametrize("is_augmented", [False, True])
+@pytest.mark.parametrize(("row", "problem"), DAMAGES)
+def test_a_damaged_row_is_named(row: dict[str, Any], problem: str, is_augmented: bool, tmp_path: Path) -> None:
+    good = shard_row(video(), random_clip(2), 90)
+    write_shard(str(tmp_path / "a.parquet"), [good, good, good, row], SPEC, TREE, group_clips=2)
+    plan = ReadPlan(batch_clips=4, is_augmented=is_augmented, is_shuffled=False)
+    with pytest.raises(FalError) as raised:
+        list(read_batches(ShardSet.open(str(tmp_path)), plan))
+    place = f"shard '{tmp_path}/a.parquet', row group 1, row 1: damaged, write it again: "
+    assert str(raised.value).startswith(place + problem)
