@@ -120,6 +120,7 @@ def train_worker(settings: dict[str, WorkerPlan]) -> None:
         seed=plan.train_config.seed,
         is_augmented=True,
         is_mirrored=plan.loop.is_mirrored,
+        threads=plan.loop.read_threads,
     )
     meter = _Meter(plan, tracker, is_speaking=rank == 0)
     batches = read_batches(train_set, read_plan, state.step, plan.train_config.total_steps)
