@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from fal_model.config import ModelConfig
 from fal_model.model import FALModel
 from fal_model.spec import ClipSpec
 from fal_model.taxonomy import Node, Taxonomy
 from pipelines.clip_batches import ClipArrays
 from pipelines.clips import Clip
+from tests.helpers import micro
 
 SPEC = ClipSpec(num_frames=4, size_px=32, flow_size_px=8, window_s=2.0)
-MICRO = ModelConfig(
-    clip=SPEC,
-    patch_px=16,
-    width=16,
-    num_heads=2,
-    stage_depths=(1, 1, 1),
-    motion_depth=1,
-    fusion_depth=1,
-    pyramid_width=8,
-    embedding_dim=8,
-)
+MICRO = replace(micro.MICRO, clip=SPEC, patch_px=16)
 TREE = Taxonomy(
     [
         Node("sport", "Sport"),

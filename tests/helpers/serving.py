@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fal_model.config import ModelConfig
 from fal_model.model import FALModel
-from fal_model.spec import ClipSpec
 from jobs.runtime.analyse import Analysis, Refusal, Source, VideoAnalyser
 from pipelines.clip_batches import ClipArrays
 from pipelines.limits import DecodeLimits
 from pipelines.predict import ClipOutputs, ClipPredictor
 from pipelines.video_writer import write_video
 from tests.helpers.micro import numbered_taxonomy
+from tests.helpers.model import MICRO
 
 FPS = 10
-TINY = ModelConfig(
-    clip=ClipSpec(num_frames=4, size_px=32, flow_size_px=8, window_s=2.0),
-    patch_px=8,
-    width=16,
-    num_heads=2,
-    stage_depths=(1, 1, 1),
-    motion_depth=1,
-    fusion_depth=1,
-    pyramid_width=16,
-    embedding_dim=16,
-)
+TINY = replace(MICRO, patch_px=8, pyramid_width=16, embedding_dim=16)
 
 
 def write_tiny_model(folder: Path) -> None:
