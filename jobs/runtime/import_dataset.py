@@ -126,7 +126,7 @@ def _counts(done: Imported) -> dict[str, Any]:
         "videos_unnamed": done.videos_unnamed,
         "videos_without_truth": sum(row["labels"] is None for row in done.rows),
         "videos_by_split": _by_split(done.rows),
-        "classes": len(done.nodes),
+        "num_classes": len(done.nodes),
         "problems_by_kind": dict(sorted(by_kind.items())),
     }
 

@@ -126,7 +126,7 @@ def _place(
         return
     file = match.files[0]
     if match.is_respelled:
-        what = f"{entry.names[0]}: found as {file.name}, which is spelled another way"
+        what = f"{match.name}: found as {file.name}, which is spelled another way"
         done.problems.append(Problem(entry.place, Kind.OTHER_SPELLING, what))
     segments = list(entry.segments or ())
     if is_cut and segments:
@@ -151,7 +151,7 @@ def _report_no_match(done: Imported, entry: Entry, match: Match) -> Kind:
         done.problems.append(Problem(entry.place, Kind.MISSING_VIDEO, f"no video {' or '.join(names)}"))
         return Kind.MISSING_VIDEO
     found = ", ".join(f.name for f in match.files[:3])
-    what = f"{entry.names[-1]}: {len(match.files)} videos have this name: {found}"
+    what = f"{match.name}: {len(match.files)} videos have this name: {found}"
     done.problems.append(Problem(entry.place, Kind.AMBIGUOUS_VIDEO, what))
     return Kind.AMBIGUOUS_VIDEO
 

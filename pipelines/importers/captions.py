@@ -52,7 +52,7 @@ def _video(parsed: Parsed, place: str, video_id: str, video: Any, file_split: st
         return
     count = sum(len(s) for _, d in parts if isinstance(s := d.get("sentences"), list))
     parsed.note(place, Kind.NOT_A_CLASS, f"{count} sentences, which are not taken as labels")
-    splits = [split for part, _ in parts if (split := split_in(part))] or [file_split]
+    splits: list[str | None] = [split for part, _ in parts if (split := split_in(part))] or [file_split]
     parsed.entries.append(
         Entry(
             place,

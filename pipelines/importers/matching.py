@@ -24,10 +24,12 @@ class Match:
 
     Attributes:
         files: The files; one if all is well, none, or several that cannot be told apart.
+        name: The name that led to them.
         is_respelled: Found only with other capitals or another Unicode form.
     """
 
     files: tuple[FoundFile, ...]
+    name: str = ""
     is_respelled: bool = False
 
 
@@ -50,20 +52,22 @@ class VideoIndex:
     def find(self, names: Sequence[str], folders: Sequence[str] = ()) -> Match:
         """Find the video of the first name that any file has.
 
-        A name with folders is that of a file whose path ends so. Where several files have one name, the one in a
-        folder named in ``folders`` is meant.
+        A name with folders is that of a file whose path ends so. A file with another suffix will do where none has the
+        right one: many convert their videos. Where several files have one name, the one in a folder named in
+        ``folders`` is meant.
 
         Args:
             names: Names, best first, with or without folders and suffix.
             folders: Folders that would tell files of one name apart, as that of their class.
         """
+        every = [*names, *(without_suffix(n) for n in names if is_video(n))]
         for lookup, respell in ((self._exact, _same), (self._folded, _folded)):
-            for name in names:
+            for name in every:
                 wanted = respell(name.strip("/"))
                 found = [f for f in lookup.get(wanted.rpartition("/")[2], ()) if _ends_so(respell(f.name), wanted)]
                 if found:
                     whole = [f for f in found if respell(f.name) == wanted]
-                    return Match(tuple(whole) or _told_apart(found, folders), is_respelled=respell is _folded)
+                    return Match(tuple(whole) or _told_apart(found, folders), name, respell is _folded)
         return Match(())
 
 

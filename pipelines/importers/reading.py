@@ -112,20 +112,10 @@ def number_in(value: object) -> float | None:
     """Read a number, or a text that is one; None for all else, NaN and infinity included."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if isinstance(value, str) and "_" in value:
+        return None  # Python would take it for a separator of thousands
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
     return number if -sys.float_info.max <= number <= sys.float_info.max else None
-
-
-def only_file(files: Sequence[TextFile], what: str) -> TextFile:
-    """Return the one file there is.
-
-    Raises:
-        FormatError: none, or several.
-    """
-    if len(files) != 1:
-        names = ", ".join(f.name for f in files[:MAX_SHOWN]) or "none"
-        raise FormatError([f"--annotations: needed is one {what}, found {len(files)}: {names}"])
-    return files[0]

@@ -77,11 +77,12 @@ def translate(parsed: Parsed, nodes: NodesOf) -> Parsed:
 def _entry(entry: Entry, known: dict[str, tuple[str, ...]], result: Parsed) -> Entry:
     if entry.labels is None or entry.left_out is not None:
         return entry
+    given = entry.segments or ()
     labels = tuple(dict.fromkeys(node for label in entry.labels for node in known[label]))
     if entry.labels and not labels:
         # That none of the tree's classes holds would be a claim nobody made.
-        return replace(entry, labels=(), left_out=Kind.NO_CLASS_IN_TREE)
-    given = entry.segments or ()
+        result.segments_dropped += len(given)
+        return replace(entry, labels=(), segments=None, left_out=Kind.NO_CLASS_IN_TREE)
     segments = tuple(RawSegment(n, s.start, s.end, s.place, s.unusable) for s in given for n in known[s.label])
     result.segments_dropped += sum(not known[s.label] for s in given)
     return replace(entry, labels=labels, segments=segments or None)
