@@ -18,6 +18,7 @@ NUM_BINS = 28
 MAX_TALLY = 12
 MAX_EXAMPLES = 5
 STEPS = (1, 2, 5)
+ROUND_TIMES_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800)
 MAX_MARKS = 8
 COLUMNS = [
     *("video_id", "num_bytes", "container", "codec", "width_px", "height_px", "rotation_deg", "bit_depth", "is_hdr"),
@@ -93,7 +94,7 @@ def read_figures(output: str) -> Figures:
         total_s=float(pc.sum(table["duration_s"]).as_py()),
         total_bytes=int(pc.sum(table["num_bytes"]).as_py()),
         distributions=[
-            distribution("Duration", "seconds", table["duration_s"].to_numpy(), _seconds),
+            distribution("Duration", "seconds", table["duration_s"].to_numpy(), _seconds, round_times),
             distribution("File size", "bytes", table["num_bytes"].to_numpy(), lambda v: page.amount(v, "B")),
             distribution("Frame rate", "frames per second", table["mean_fps"].to_numpy(), lambda v: f"{v:.3g}"),
             distribution(
@@ -116,7 +117,13 @@ def _seconds(value_s: float) -> str:
     return f"{value_s / 60:.3g} min" if value_s < 3600 else f"{value_s / 3600:.3g} h"  # noqa: PLR2004 - an hour
 
 
-def distribution(title: str, caption: str, values: Floats, text: Callable[[float], str]) -> Distribution:
+def distribution(
+    title: str,
+    caption: str,
+    values: Floats,
+    text: Callable[[float], str],
+    marks_of: Callable[[float, float], list[float]] | None = None,
+) -> Distribution:
     """Count values in bins that grow by a factor; all of one value make one bin.
 
     Args:
@@ -124,13 +131,14 @@ def distribution(title: str, caption: str, values: Floats, text: Callable[[float
         caption: What the values are.
         values: At least one, > 0.
         text: How a value is written.
+        marks_of: Chooses the numbers below the axis, out of a range; round ones where None.
     """
     low, high = float(values.min()), float(values.max())
     edges = np.geomspace(low, high, NUM_BINS + 1) if high > low else np.array([low, low])
     inside = np.searchsorted(edges[1:-1], values, side="right")
     counts = np.bincount(inside, minlength=len(edges) - 1)
     growth = np.log(high / low) / (len(edges) - 1) if high > low else 1.0
-    marks = {float(np.log(value / low) / growth): text(value) for value in round_numbers(low, high)}
+    marks = {float(np.log(value / low) / growth): text(value) for value in (marks_of or round_numbers)(low, high)}
     return Distribution(
         title=title,
         caption=caption,
@@ -141,6 +149,12 @@ def distribution(title: str, caption: str, values: Floats, text: Callable[[float
         marks=marks if high > low else {0.5: text(low)},
         median=text(float(np.median(values))),
     )
+
+
+def round_times(low_s: float, high_s: float) -> list[float]:
+    """Choose round numbers of seconds, minutes or hours in a range, not too many."""
+    found = [time_s for time_s in ROUND_TIMES_S if low_s <= time_s <= high_s]
+    return found if len(found) <= MAX_MARKS else found[::2]
 
 
 def round_numbers(low: float, high: float) -> list[float]:
@@ -162,11 +176,11 @@ def tally(title: str, words: Iterable[str]) -> Tally:
 
 def _kinds(table: pa.Table) -> Tally:
     kinds = {
-        "with sound": table["has_audio"],
-        "variable frame rate": table["is_variable_rate"],
-        "turned by metadata": pc.not_equal(table["rotation_deg"], 0),
-        "more than 8 bits": pc.greater(table["bit_depth"], 8),
-        "high dynamic range": table["is_hdr"],
+        "sound": table["has_audio"],
+        "variable rate": table["is_variable_rate"],
+        "turned": pc.not_equal(table["rotation_deg"], 0),
+        "over 8 bits": pc.greater(table["bit_depth"], 8),
+        "HDR": table["is_hdr"],
     }
     return Tally(
         title="Kind", counts=[(name, pc.sum(flags).as_py() or 0) for name, flags in kinds.items()], num_others=0

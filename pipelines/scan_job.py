@@ -34,6 +34,7 @@ from pipelines.records import FAILURES, SCANNED
 SCAN_VERSION = 1
 """Raised whenever the same file gives other facts or hashes than before."""
 STRIP_QUALITY = 70
+STRIP_GAP_PX = 2
 SEGMENT_TOLERANCE_S = 0.5
 SHORT_S = 1.0
 TINY_PX = 32
@@ -234,5 +235,6 @@ def strip_of(scan: Scan) -> bytes:
     height_px = pictures.shape[1] * 3 // 4
     share = scan.facts.width_px / max(1, scan.facts.height_px)
     width_px = round(height_px * min(3.0, max(1 / 3, share)))
-    shown = [pixels.resize(pictures[i], height_px, width_px) for i in chosen]
-    return pixels.encode_jpeg(np.concatenate(shown, axis=1), STRIP_QUALITY)
+    gap_HWC = np.full((height_px, STRIP_GAP_PX, 3), 255, np.uint8)
+    shown = [part for i in chosen for part in (gap_HWC, pixels.resize(pictures[i], height_px, width_px))]
+    return pixels.encode_jpeg(np.concatenate(shown[1:], axis=1), STRIP_QUALITY)

@@ -20,6 +20,7 @@ from pipelines.scan_summary import GROUP, NEAR, NO_SPLIT, SAME, Cluster, Leak, S
 
 MAX_CLUSTERS = 40
 MAX_MEMBERS = 6
+OPEN_CLUSTERS = 10
 MAX_LEAKS = 200
 MAX_PICTURED_LEAKS = 20
 MAX_CLASSES = 600
@@ -71,7 +72,7 @@ def write_report(
     strips = read_strips(output, pictured, part_videos)
     figures = read_figures(output)
     failures = failure_groups(output)
-    splits = list(found.splits)
+    splits = [split for split in found.splits if any(split in counts for counts in found.classes.values())]
     style = page.asset("report.css") + page.asset("scan.css")
     environment = page.environment()
     environment.globals.update(bar=charts.bar, distribution=charts.distribution)
@@ -95,6 +96,7 @@ def write_report(
         clusters=[_shown(cluster) for cluster in clusters],
         leaks=[_leak_row(leak, is_pictured=i < MAX_PICTURED_LEAKS) for i, leak in enumerate(leaks)],
         leak_words=LEAK_WORDS,
+        open_clusters=OPEN_CLUSTERS,
         conflicts=found.conflicts[:MAX_CONFLICTS],
         strips={video_id: page.picture(jpeg) for video_id, jpeg in strips.items()},
     )
@@ -128,7 +130,7 @@ def _tiles(summary: Mapping[str, Any], figures: Figures) -> list[Tile]:
         ),
         Tile("Near-duplicates", page.count(summary["near_duplicate_pairs"]), "pairs of videos"),
         Tile("Leaks", page.count(leaks), "between splits", "bad" if leaks else "good"),
-        Tile("In the manifest", page.count(summary["kept"]), "clean: manifest.parquet"),
+        Tile("In the manifest", page.count(summary["kept"]), "manifest.parquet"),
     ]
 
 
@@ -186,15 +188,13 @@ def _class_tiles(found: ScanSummary, taxonomy: Taxonomy | None) -> list[Tile]:
 
 def _shown(cluster: Cluster) -> dict[str, Any]:
     names = sorted(set(cluster.splits) - {NO_SPLIT})
-    copies = len(cluster.video_ids) - 1 if cluster.num_near == 0 else 0
+    like = "1 like pair" if cluster.num_near == 1 else f"{cluster.num_near:,} like pairs"
     return {
         "size": len(cluster.video_ids),
         "members": list(zip(cluster.video_ids, cluster.splits, strict=True))[:MAX_MEMBERS],
         "splits": names,
         "is_leak": len(names) > 1,
-        "what": "the same bytes"
-        if copies
-        else f"like by {cluster.num_near:,} pairs, up to {cluster.distance:.1f} bits",
+        "what": f"{like}, up to {cluster.distance:.1f} bits apart" if cluster.num_near else "the same bytes",
     }
 
 

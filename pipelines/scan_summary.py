@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,11 @@ class Leak:
     """One thing that is in more than one split.
 
     Attributes:
-        kind: ``same_bytes``, ``near`` or ``group``.
+        kind: ``same_bytes``, ``near`` (a cluster) or ``group``.
         name: The group, or the first video.
         splits: How many of its videos are in each split.
-        video_ids: The first of them.
-        distance: Bits by which the pictures differ, for near-duplicates.
+        video_ids: One of each split; of near-duplicates the likest two of different splits.
+        distance: Bits by which the pictures of these two differ.
     """
 
     kind: str
@@ -207,13 +207,24 @@ def _leaks(ids: Sequence[str], splits: Sequence[str], alike: Alike, given: Seque
     found = [
         _leak(SAME, ids[root], numbers, ids, splits) for root, numbers in _members(alike.first_same.tolist()).items()
     ]
-    found += [
-        _leak(NEAR, ids[pair.first], [pair.first, pair.second], ids, splits, pair.distance)
-        for pair in sorted(alike.near, key=lambda p: (p.distance, -p.num_matches))
-    ]
+    found += _near_leaks(ids, splits, alike)
     groups = [_leak(GROUP, name, numbers, ids, splits) for name, numbers in _members(given).items()]
     found += sorted(groups, key=lambda leak: -sum(leak.splits.values()))
     return [leak for leak in found if len(leak.splits) > 1]
+
+
+def _near_leaks(ids: Sequence[str], splits: Sequence[str], alike: Alike) -> list[Leak]:
+    """Make one leak of each cluster, and show the likest pair of two splits; the likest clusters first."""
+    nearest: dict[int, LikeVideos] = {}
+    for pair in sorted(alike.near, key=lambda p: (p.distance, -p.num_matches)):
+        if NO_SPLIT not in {splits[pair.first], splits[pair.second]} and splits[pair.first] != splits[pair.second]:
+            nearest.setdefault(int(alike.clusters[pair.first]), pair)
+    members = _members(alike.clusters.tolist())
+    leaks = []
+    for root, pair in nearest.items():
+        leak = _leak(NEAR, ids[root], members[root], ids, splits, pair.distance)
+        leaks.append(replace(leak, video_ids=[ids[pair.first], ids[pair.second]]))
+    return leaks
 
 
 def _leak(

@@ -113,7 +113,7 @@ def _lines(summary: dict[str, Any], output: str, report_uri: str, taxonomy: Taxo
         f"usable {summary['usable']} = kept {summary['kept']} + duplicates dropped {summary['duplicates_dropped']}",
         f"failures: {kinds}",
         f"near-duplicates: {summary['near_duplicate_pairs']} pairs; {summary['clusters']} clusters of like videos",
-        f"in more than one split: {leaks['same_bytes']} files, {leaks['near']} like pairs, {leaks['group']} groups",
+        f"in more than one split: {leaks['same_bytes']} files, {leaks['near']} clusters, {leaks['group']} groups",
     ]
     if summary["conflicting_labels"]:
         lines.append(f"same bytes under different labels: {summary['conflicting_labels']}")
