@@ -78,16 +78,18 @@ class BatchPreparer:
         yield meta, ClipArrays.from_clips(clips, self.spec), True
 
     def _video(self, row: Mapping[str, Any]) -> Iterator[Clip | VideoMeta | Failure]:
-        attempt, next_index = 0, 0
+        attempt, next_index, num_given = 0, 0, 0
+        digests: list[str] = []
         while True:
             attempt += 1
             try:
-                for item in self._one_pass(row):
+                for item in self._one_pass(row, digests):
                     # A second attempt goes on where the first one broke off: the same file gives the same clips.
                     if not isinstance(item, Clip):
+                        _check_promise(item, num_given)
                         yield item
                     elif item.index >= next_index:
-                        next_index = item.index + 1
+                        next_index, num_given = item.index + 1, num_given + 1
                         yield item
             except VideoError as error:
                 if error.kind in RETRIED_KINDS and attempt < self.attempts:
@@ -95,10 +97,16 @@ class BatchPreparer:
                 yield failure_of(row, error, attempt)
             return
 
-    def _one_pass(self, row: Mapping[str, Any]) -> Iterator[Clip | VideoMeta]:
+    def _one_pass(self, row: Mapping[str, Any], digests: list[str]) -> Iterator[Clip | VideoMeta]:
+        """Decode a video once; ``digests`` are those of earlier attempts, this one's is added."""
         with storage.open_video(row["uri"], self.limits.max_bytes) as source:
             digest = storage.sha256_of(source)
             storage.check_sha256(digest, row.get("sha256"))
+            if digests and digests[-1] != digest:
+                raise VideoError(
+                    FailureKind.STORAGE_ERROR, "the file was changed between two attempts to read it", "open"
+                )
+            digests.append(digest)
             info, clips = self._decoder.prepare(source)
             num_clips = 0
             for clip in clips:
@@ -113,6 +121,13 @@ class BatchPreparer:
             duration_s=info.duration_s,
             num_clips=num_clips,
         )
+
+
+def _check_promise(video: VideoMeta, num_given: int) -> None:
+    """Refuse a decoder that gave other clips of the same bytes the second time: they would not be counted right."""
+    if video.num_clips != num_given:
+        text = f"two attempts gave {num_given} clips in all, the last one {video.num_clips}"
+        raise VideoError(FailureKind.DECODER_CRASH, text)
 
 
 def failure_of(row: Mapping[str, Any], error: VideoError, attempts: int) -> Failure:

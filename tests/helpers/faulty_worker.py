@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import numpy as np
 
 from fal_model.errors import FailureKind, VideoError
 from pipelines import decode_worker, pixels
-from pipelines.clips import prepare_clips
+from pipelines.clip_ring import places
+from pipelines.clips import Clip, VideoInfo, prepare_clips
 from pipelines.decode_worker import DescriptorFile, send_message
 from tests.helpers.messages import CLIP, INFO
 
@@ -28,6 +30,7 @@ MAGIC = b"FAULT "
 MODULE = "tests.helpers.faulty_worker"
 LONG_INFO: dict[str, Any] = {**INFO, "duration_s": 8e6, "num_frames": 500_000, "num_clips": 4_000_000}
 """Facts about a video that goes on for months."""
+SHORT_INFO = VideoInfo(**{name: value for name, value in INFO.items() if name != "type"} | {"num_clips": 3})
 
 
 def fault_file(path: Path, fault: str) -> Path:
@@ -37,7 +40,10 @@ def fault_file(path: Path, fault: str) -> Path:
 
 
 class _FaultyServer(decode_worker._Server):
+    num_answered = 0
+
     def _answer(self, raw: DescriptorFile) -> dict[str, Any]:
+        self.num_answered += 1
         head = raw.read(100) or b""
         raw.seek(0)
         if not head.startswith(MAGIC):
@@ -108,6 +114,30 @@ class _FaultyServer(decode_worker._Server):
         for index in range(LONG_INFO["num_clips"]):
             self._wait_for_taken(index - 1)
             self._say_clip(index)
+
+    def no_clips(self) -> tuple[VideoInfo, Iterator[Clip]]:
+        """Promise clips and give none."""
+        return SHORT_INFO, iter(())
+
+    def fickle(self) -> tuple[VideoInfo, Iterator[Clip]]:
+        """Give three clips and die; a process that has done nothing else gives one and is well."""
+        return SHORT_INFO, self._fickle_clips()
+
+    def _fickle_clips(self) -> Iterator[Clip]:
+        is_fresh = self.num_answered == 1
+        for index in range(1 if is_fresh else 3):
+            yield self._blank_clip(index)
+        if not is_fresh:
+            self._wait_for_taken(3)
+            os._exit(3)
+
+    def _blank_clip(self, index: int) -> Clip:
+        arrays = {place.name: np.zeros(place.shape, place.dtype) for place in places(self._spec)}
+        start_s = float(index)
+        times_s = (start_s,) * self._spec.num_frames
+        facts = {"index": index, "start_s": start_s, "end_s": start_s + 1, "frame_times_s": times_s}
+        checked: dict[str, Any] = {**facts, **arrays, "covered_s": 1.0, "num_substituted": 0}
+        return Clip(**checked)
 
     def clips_unread(self) -> None:
         """Send good clips and never read that they were taken."""

@@ -9,17 +9,19 @@ import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from pipelines import pixels
+from pipelines import isolation, pixels
 from pipelines.clip_batches import BatchMeta, ClipArrays
-from pipelines.clips import Clip, VideoInfo, prepare_clips
+from pipelines.clips import Clip, prepare_clips
 from pipelines.limits import DecodeLimits
 from pipelines.prepare import BatchPreparer
+from tests.helpers import faulty_worker
+from tests.helpers.faulty_worker import fault_file
 from tests.helpers.model import SPEC
 from tests.helpers.video import numbered_video, read_number
 
@@ -227,24 +229,45 @@ def test_attempts_are_counted(videos: Path) -> None:
     assert places(batches) == sorted(set(places(batches)))
 
 
-class NoClips:
-    """A decoder process that somebody took over: it promises clips and sends none."""
-
-    def prepare(self, source: BinaryIO) -> tuple[VideoInfo, Iterator[Clip]]:
-        info, _ = prepare_clips(source, SPEC, LIMITS)
-        return info, iter(())
-
-    def close(self) -> None:
-        pass
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "WORKER_MODULE", faulty_worker.MODULE)
 
 
-def test_a_decoder_that_breaks_its_promise_is_a_failure(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(
+    ("fault", "kind", "attempts", "message"),
+    [
+        ("no_clips", "no_frames", 1, "no frame could be decoded"),
+        ("fickle", "decoder_crash", 2, "two attempts gave 3 clips in all, the last one 1"),
+    ],
+)
+def test_a_decoder_that_breaks_its_promise_is_a_failure(
+    videos: Path, tmp_path: Path, fault: str, kind: str, attempts: int, message: str
+) -> None:
+    rows = rows_of(videos, "one.mp4") + rows_of(fault_file(tmp_path / "fault", fault).parent, "fault")
     with BatchPreparer(SPEC, LIMITS, batch_clips=4) as made:
-        monkeypatch.setattr(made, "_decoder", NoClips())
-        ((meta, _, _),) = made.batches(rows_of(videos, "one.mp4"))
-    (failure,) = meta.failures
-    assert (failure.kind, failure.message) == ("no_frames", "no frame could be decoded")
-    assert meta.videos == []
+        batches = list(made.batches(rows))
+    (failure,) = [failure for meta, _, _ in batches for failure in meta.failures]
+    assert (failure.video_id, failure.kind, failure.attempts) == ("fault", kind, attempts)
+    assert failure.message == message
+    assert labelled(batches) == ["one.mp4"]
+
+
+def test_a_file_that_changes_between_two_attempts_is_a_failure(videos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    path.write_bytes((videos / "long.mp4").read_bytes())
+    with BatchPreparer(SPEC, LIMITS, batch_clips=4) as made:
+        batches = made.batches(rows_of(tmp_path, "long.mp4"))
+        taken = [next(batches)]
+        path.write_bytes((videos / "three.mp4").read_bytes())
+        assert made._decoder.child_pid is not None
+        os.kill(made._decoder.child_pid, signal.SIGKILL)
+        taken += batches
+    (failure,) = [failure for meta, _, _ in taken for failure in meta.failures]
+    assert (failure.kind, failure.stage, failure.attempts) == ("storage_error", "open", 2)
+    assert failure.message == "the file was changed between two attempts to read it"
+    assert labelled(taken) == []
 
 
 def test_closing_ends_the_decoder(videos: Path) -> None:
