@@ -11,12 +11,13 @@ from fal_model.errors import ConfigError
 from jobs.runtime.cli import DONE, TOO_MANY_FAILED, Argument, Outcome, say
 from jobs.runtime.config import FalConfig
 from jobs.runtime.progress import progress
-from pipelines import listing, manifest, storage
+from pipelines import manifest, storage
 from pipelines.importers import folders, formats, source, translate
 from pipelines.importers.annotations import SPLIT_WORDS, Parsed, Problem
 from pipelines.importers.assemble import Imported, assemble
 from pipelines.importers.formats import Format
 from pipelines.importers.matching import VideoIndex
+from pipelines.listing import Listing
 
 NATIVE, OPEN_FAL_500 = "native", "open-fal-500"
 SPLITS = tuple(dict.fromkeys(SPLIT_WORDS.values()))
@@ -45,13 +46,15 @@ def import_dataset(options: dict[str, str], config: FalConfig) -> Outcome:
     of = _checked(options)
     columns = formats.columns_named(options["columns"], of)
     to_nodes = None if options["classes"] == NATIVE else translate.nodes_of(of, config.importing.class_set)
-    found = listing.list_files(storage.absolute(options["videos"]))
+    found = source.listed(storage.absolute(options["videos"]), "--videos")
     say(f"{len(found.files):,} files below {options['videos']}")
     parsed = _parse(of, options, columns, config, found)
+    if not parsed.entries:
+        raise ConfigError([f"--format {of.value}: there is not one row to import"])
     if to_nodes is not None:
         parsed = translate.translate(parsed, to_nodes)
     with progress("matching", len(parsed.entries), "rows") as update:
-        done = assemble(parsed, VideoIndex(found.files), options["split"], lambda n: update(n, "with videos"))
+        done = assemble(parsed, VideoIndex(found.files), options["split"], lambda n: update(n, "looked up"))
     files = _write(output, done, has_taxonomy=to_nodes is None)
     too_many = done.left_out_share > config.importing.max_left_out_share
     summary = {"job": "import_dataset", "format": of.value, "classes": options["classes"], **_counts(done), **files}
@@ -79,9 +82,7 @@ def _checked(options: dict[str, str]) -> Format:
     return of
 
 
-def _parse(
-    of: Format, options: dict[str, str], columns: dict[str, str], config: FalConfig, found: listing.Listing
-) -> Parsed:
+def _parse(of: Format, options: dict[str, str], columns: dict[str, str], config: FalConfig, found: Listing) -> Parsed:
     if of is Format.FOLDERS:
         return folders.parse(found.files)
     files, passed = source.load(storage.absolute(options["annotations"]), of, config.importing)

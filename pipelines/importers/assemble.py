@@ -73,7 +73,7 @@ class _Draft:
     split: str | None = None
     duration_s: float | None = None
     group: str | None = None
-    rows: set[tuple[object, ...]] = field(default_factory=set)
+    said: set[int] = field(default_factory=set)
 
 
 def assemble(
@@ -165,12 +165,12 @@ def _add(done: Imported, draft: _Draft, entry: Entry, segments: Sequence[RawSegm
     if entry.split and split is None:
         note(Kind.UNKNOWN_SPLIT, f"split {entry.split!r} is none of train, val, test; it is left empty")
     times = tuple((s.label, str(s.start), str(s.end)) for s in entry.segments or ())
-    said = (entry.labels, times, split, str(entry.duration), entry.group)
-    if said in draft.rows:
+    said = hash((entry.labels, times, split, str(entry.duration), entry.group))
+    if said in draft.said:
         note(Kind.DUPLICATE_ROW, "the same was said before")
         done.segments_merged += len(segments)
         return
-    draft.rows.add(said)
+    draft.said.add(said)
     _add_labels(draft, entry, note)
     draft.segments += segments
     if split is not None and draft.split not in {None, split}:

@@ -54,7 +54,6 @@ def _row(
     if label is not None and not is_text(label):
         parsed.leave_out(place, Kind.NO_LABEL, f"{video_id}: the label is empty")
         return
-    folders = () if label is None else (label, label.replace(" ", "_"))
     segments = None
     if label is not None:
         unusable = None if is_untrimmed else Kind.TIMES_UNUSED
@@ -62,8 +61,8 @@ def _row(
     parsed.entries.append(
         Entry(
             place,
-            names=_in_folders(video_id, folders),
-            cut_names=_in_folders(_cut_name(video_id, cells), folders),
+            names=(video_id,),
+            cut_names=_cut_names(video_id, cells),
             labels=None if label is None else (label,),
             segments=segments,
             split=cells.get("split") or file_split,
@@ -73,10 +72,6 @@ def _row(
     )
 
 
-def _in_folders(name: str, folders: Sequence[str]) -> tuple[str, ...]:
-    return (*(f"{folder}/{name}" for folder in folders), name) if name else ()
-
-
-def _cut_name(video_id: str, cells: Mapping[str, str]) -> str:
+def _cut_names(video_id: str, cells: Mapping[str, str]) -> tuple[str, ...]:
     start, end = number_in(cells["time_start"]), number_in(cells["time_end"])
-    return "" if start is None or end is None else f"{video_id}_{int(start):06d}_{int(end):06d}"
+    return () if start is None or end is None else (f"{video_id}_{int(start):06d}_{int(end):06d}",)

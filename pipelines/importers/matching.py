@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pipelines.listing import FoundFile
 
@@ -42,12 +42,11 @@ class VideoIndex:
 
     def __init__(self, files: Iterable[FoundFile]) -> None:
         self.videos = [f for f in files if is_video(f.name)]
-        self._exact: dict[str, list[FoundFile]] = defaultdict(list)
-        self._folded: dict[str, list[FoundFile]] = defaultdict(list)
-        for file in self.videos:
-            for key in _keys(file.name):
-                self._exact[key].append(file)
-                self._folded[_folded(key)].append(file)
+        self._exact = _by_key(self.videos, _same)
+
+    @cached_property
+    def _by_folded(self) -> dict[str, list[FoundFile]]:
+        return _by_key(self.videos, _folded)
 
     def find(self, names: Sequence[str], folders: Sequence[str] = ()) -> Match:
         """Find the video of the first name that any file has.
@@ -61,14 +60,7 @@ class VideoIndex:
             folders: Folders that would tell files of one name apart, as that of their class.
         """
         every = [*names, *(without_suffix(n) for n in names if is_video(n))]
-        for lookup, respell in ((self._exact, _same), (self._folded, _folded)):
-            for name in every:
-                wanted = respell(name.strip("/"))
-                found = [f for f in lookup.get(wanted.rpartition("/")[2], ()) if _ends_so(respell(f.name), wanted)]
-                if found:
-                    whole = [f for f in found if respell(f.name) == wanted]
-                    return Match(tuple(whole) or _told_apart(found, folders), name, respell is _folded)
-        return Match(())
+        return _find(self._exact, every, folders, _same) or _find(self._by_folded, every, folders, _folded) or Match(())
 
 
 def is_video(name: str) -> bool:
@@ -79,6 +71,29 @@ def is_video(name: str) -> bool:
 def without_suffix(name: str) -> str:
     """Take off the suffix of a video's name, if it has one."""
     return name.rpartition(".")[0] if is_video(name) else name
+
+
+def _by_key(files: Iterable[FoundFile], respell: Callable[[str], str]) -> dict[str, list[FoundFile]]:
+    found: dict[str, list[FoundFile]] = {}
+    for file in files:
+        for key in _keys(file.name):
+            found.setdefault(respell(key), []).append(file)
+    return found
+
+
+def _find(
+    lookup: Mapping[str, Sequence[FoundFile]],
+    names: Sequence[str],
+    folders: Sequence[str],
+    respell: Callable[[str], str],
+) -> Match | None:
+    for name in names:
+        wanted = respell(name.strip("/"))
+        found = [f for f in lookup.get(wanted.rpartition("/")[2], ()) if _ends_so(respell(f.name), wanted)]
+        if found:
+            whole = [f for f in found if respell(f.name) == wanted]
+            return Match(tuple(whole) or _told_apart(found, folders), name, respell is _folded)
+    return None
 
 
 def _keys(name: str) -> tuple[str, str]:

@@ -152,7 +152,7 @@ def test_every_option_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytes
         (["--format", "folders", "--annotations", "x"], "--annotations: is not read with --format folders"),
         (["--format", "kinetics"], "--annotations: is missing with --format kinetics"),
         (["--format", "folders", "--columns", "uri=a"], "--columns: the format folders takes none"),
-        (["--format", "kinetics", "--annotations", "none.csv"], "--annotations: no file at '"),
+        (["--format", "kinetics", "--annotations", "none.csv"], "none.csv' is neither a folder, a glob"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
@@ -170,6 +170,16 @@ def test_a_file_of_another_format_is_one_message(
     text = "train.csv: no column id, subject, actions, length; the first line has: label, youtube_id, "
     assert capsys.readouterr().err.startswith(f"1 problem:\n  {text}")
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_import_and_nowhere_to_look_are_said(
+    kinetics: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.csv").write_text(KINETICS.partition("\n")[0], encoding="utf-8")
+    assert script.main(list(kinetics)) == 2
+    assert "--format kinetics: there is not one row to import" in capsys.readouterr().err
+    assert script.main([*kinetics, "--videos", str(tmp_path / "nowhere")]) == 2
+    assert "--videos: '" in capsys.readouterr().err
 
 
 def test_folders_need_no_annotations_and_give_a_tree(tmp_path: Path) -> None:

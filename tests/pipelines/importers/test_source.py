@@ -46,11 +46,11 @@ def test_a_glob_names_files(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"--annotations: no file at '.*none\.csv'"):
+    with pytest.raises(ConfigError, match=r"--annotations: '.*none\.csv' is neither a folder, a glob, a manifest nor"):
         source.load(str(tmp_path / "none.csv"), Format.KINETICS, CONFIG)
     with pytest.raises(FormatError, match=r"--annotations: no file of the format kinetics among 5 at '"):
         source.load(str(write(tmp_path)), Format.KINETICS, CONFIG)
-    with pytest.raises(ConfigError, match="input: nothing matches"):
+    with pytest.raises(ConfigError, match="--annotations: nothing matches"):
         source.load(str(tmp_path / "*.nothing"), Format.KINETICS, CONFIG)
 
 
@@ -66,8 +66,9 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
 def test_files_in_s3_are_read(bucket: str, s3_client: s3fs.S3FileSystem) -> None:
     for name, data in FILES.items():
         s3_client.pipe_file(f"{bucket}/set/{name}", data)
-    files, passed = source.load(f"{bucket}/set/", Format.UCF101, CONFIG)
-    assert [f.name for f in files] == ["classInd.txt", "testlist01.txt"]
-    assert [p.place for p in passed] == ["notes", "testlist02.txt"]
+    for place in (f"{bucket}/set/", f"{bucket}/set"):
+        files, passed = source.load(place, Format.UCF101, CONFIG)
+        assert [f.name for f in files] == ["classInd.txt", "testlist01.txt"]
+        assert [p.place for p in passed] == ["notes", "testlist02.txt"]
     files, _ = source.load(f"{bucket}/set/testlist02.txt", Format.UCF101, CONFIG)
     assert [f.name for f in files] == ["testlist02.txt", "classInd.txt"]
