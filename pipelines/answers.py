@@ -85,13 +85,23 @@ def read_info(header: dict[str, Any], spec: ClipSpec, limits: DecodeLimits) -> V
     }
     values = {name: header.get(name) for name in VideoInfo.__dataclass_fields__}
     is_text = isinstance(values["codec"], str) and isinstance(values["container"], str)
-    if not is_text or not all(
-        _is_number(values[name], high, whole=not name.endswith(("_s", "_fps"))) for name, high in ranges.items()
+    if (
+        header["type"] != "info"
+        or not is_text
+        or not _are_within(values, ranges)
+        or not all(values[name] for name in ("duration_s", "num_frames", "num_clips"))
     ):
         raise nonsense("malformed facts about the video")
     texts = {name: printable(str(values[name])) for name in ("codec", "container")}
     checked: dict[str, Any] = {**values, **texts}
     return VideoInfo(**checked)
+
+
+def _are_within(values: dict[str, Any], highest: dict[str, float]) -> bool:
+    """Tell whether these are numbers from 0 on; whole ones but for seconds and rates."""
+    return all(
+        _is_number(values[name], high, whole=not name.endswith(("_s", "_fps"))) for name, high in highest.items()
+    )
 
 
 def _is_number(value: object, high: float, *, whole: bool) -> bool:
@@ -128,9 +138,7 @@ def read_facts(header: dict[str, Any], limits: DecodeLimits) -> VideoFacts:
         header["type"] != "facts"
         or not all(isinstance(values[name], str) for name in texts)
         or not all(isinstance(values[name], bool) for name in flags)
-        or not all(
-            _is_number(values[name], high, whole=not name.endswith(("_s", "_fps"))) for name, high in ranges.items()
-        )
+        or not _are_within(values, ranges)
         or not all(values[name] for name in ("duration_s", "num_frames", "num_pictures"))
     ):
         raise nonsense("malformed facts about the video")

@@ -53,8 +53,12 @@ def test_good_facts_are_taken() -> None:
 @pytest.mark.parametrize(
     "lie",
     [
+        {"type": "facts"},
         {"duration_s": 1e9},
+        {"duration_s": 0.0},
         {"duration_s": float("nan")},
+        {"num_frames": 0},
+        {"num_clips": 0},
         {"width_px": -1},
         {"num_frames": 2.5},
         {"num_clips": 10**9},
