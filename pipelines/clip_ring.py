@@ -113,7 +113,7 @@ class RingReader:
             os.ftruncate(self.descriptor, num_bytes)
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             self._memory = mmap.mmap(self.descriptor, num_bytes, prot=mmap.PROT_READ)
-        except BaseException:
+        except BaseException:  # whatever it was travels on
             os.close(self.descriptor)
             raise
 

@@ -113,7 +113,7 @@ def prepare_clips(
         if first is None:
             raise reader.nothing_decoded()  # noqa: TRY301 - the handler below closes the file
         info = _info(reader, spec)
-    except BaseException:
+    except BaseException:  # whatever it was travels on
         reader.close()
         raise
     return info, _closing(reader, first, clips)

@@ -125,7 +125,7 @@ class IsolatedDecoder:
         """End the child after any error but one that it reported itself."""
         try:
             yield
-        except BaseException:
+        except BaseException:  # a consumer that is stopped leaves the child amid a video too
             if self._is_busy:
                 self.close()
             raise

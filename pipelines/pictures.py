@@ -64,7 +64,7 @@ class PictureReader:
         self.video = VideoSource(source, limits)
         try:
             self._layout = _lay_out(self.video, limits)
-        except BaseException:
+        except BaseException:  # whatever it was travels on
             self.video.close()
             raise
         self.table = self._layout.table

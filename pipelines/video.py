@@ -107,7 +107,7 @@ class VideoSource:
             if self.packets is not self._read:
                 for index, packet in enumerate(self._held):
                     self._set_time(packet, index)
-        except BaseException:
+        except BaseException:  # whatever it was travels on
             self._container.close()
             raise
         self._reformatter, self._full_size = VideoReformatter(), VideoReformatter()
@@ -200,7 +200,7 @@ class VideoSource:
                 buffer_size=IO_BUFFER_BYTES,
                 io_open=_refuse_to_open,
             )
-        except Exception as error:
+        except Exception as error:  # PyAV passes on whatever reading raised; all of it gets a kind
             raise self._open_error(error) from error
 
     def _open_error(self, error: Exception) -> VideoError:
