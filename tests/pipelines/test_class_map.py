@@ -59,6 +59,41 @@ def ancestors(node: str) -> set[str]:
     return set(tree.path(tree.index(node))[:-1])
 
 
+def reach() -> dict[str, list[int]]:
+    """Return, of each set, its classes and how many are same, certain of a leaf, of a group, broader, related, none."""
+    tree = open_fal_500()
+    leaves = {tree.nodes[i].id for i in tree.leaves}
+    found = {}
+    for name in set_names():
+        best = Counter(_best(source, leaves) for source in load_class_map(name).classes)
+        kinds = ("same", "leaf", "group", "broader", "related", "none")
+        found[name] = [best.total(), *(best[kind] for kind in kinds)]
+    return found
+
+
+def _best(source: SourceClass, leaves: set[str]) -> str:
+    if source.nodes(Relation.SAME):
+        return "same"
+    if certain(source):
+        return "leaf" if leaves & set(certain(source)) else "group"
+    return next((r.value for r in (Relation.BROADER, Relation.RELATED) if source.nodes(r)), "none")
+
+
+def leaf_coverage() -> tuple[set[str], set[str], dict[str, list[str]]]:
+    """Return the leaves a public class is certain of, those that are candidates only, and the others by domain."""
+    tree = open_fal_500()
+    sources = [source for name in set_names() for source in load_class_map(name).classes]
+    sure = {node for source in sources for node in certain(source)}
+    named = {node for source in sources for node, _ in source.links}
+    leaves = [(tree.path(i)[0], tree.nodes[i].id) for i in tree.leaves]
+    bare: dict[str, list[str]] = {}
+    for domain, leaf in leaves:
+        if leaf not in named:
+            bare.setdefault(domain, []).append(leaf)
+    ids = {leaf for _, leaf in leaves}
+    return ids & sure, ids & (named - sure), bare
+
+
 def test_every_promised_set_is_there_with_as_many_classes_as_it_published() -> None:
     assert {name: len(load_class_map(name).classes) for name in set_names()} == PUBLISHED
 
@@ -189,3 +224,21 @@ def test_an_unknown_class_is_named_with_the_nearest() -> None:
 def test_a_class_like_none_gets_no_suggestion() -> None:
     with pytest.raises(ConfigError, match=r"charades has no class 'qqqq'$"):
         open_fal_500_of("charades", "qqqq")
+
+
+def test_the_page_gives_the_figures_of_the_tables() -> None:
+    page = (ROOT / "docs" / "class-map.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:3] == "| `"]
+    assert {row[0].strip("`"): [int(cell) for cell in row[2:]] for row in rows if len(row) == 9} == reach()
+    covered, candidates, bare = leaf_coverage()
+    counts = [int(n) for n in re.findall(r"<!-- (?:covered|candidates|uncovered) -->(\d+)", page)]
+    assert counts == [len(covered), len(candidates), sum(map(len, bare.values()))]
+    assert {row[0].strip("`"): row[1].split(", ") for row in rows if len(row) == 2} == bare
+    assert sum(counts) == 500
+
+
+def test_most_of_the_sets_of_actions_reach_the_tree() -> None:
+    shares = {name: sum(cells[1:4]) / cells[0] for name, cells in reach().items()}
+    assert min(shares[name] for name in ("kinetics-400", "kinetics-700", "ucf-101", "activitynet-200")) > 0.85
+    assert shares["something-something-v2"] > 0.95
+    assert len(leaf_coverage()[0]) > 300
