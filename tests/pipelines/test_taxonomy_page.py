@@ -121,8 +121,8 @@ def test_counts_definitions_and_neighbours_are_shown() -> None:
 def test_public_classes_are_shown_with_their_relation() -> None:
     text = Page(render(SMALL, "Small", "3.1", LINKS)).text
     assert "Easily taken for Walking 2 public classes some-set ⊂ jogging slowly = run Walking" in text
-    assert "Is Something is there. 2 1 public class other-set ~ existing" in text
-    assert "Sets: other-set, some-set." in text
+    assert "Is be Something is there. 2 1 public class other-set ~ existing" in text
+    assert "Public class lists: other-set, some-set." in text
     assert "Small version 3.1" in text
 
 
