@@ -55,17 +55,21 @@ def stamp(shape: str, radius_px: float, color: Color, mark: Color, mark_rad: flo
     side_px = 2 * int(np.ceil(STAMP_REACH * radius_px + 1)) + 1
     at = (np.arange(side_px, dtype=np.float32) - side_px // 2) / np.float32(radius_px)
     x, y = np.broadcast_arrays(at[None, :], at[:, None])
-    off = distance(shape, x, y)
+    cover = _cover(-distance(shape, x, y), radius_px)[..., None]
     if piece:
         cos, sin = _quarter(piece)
         # Two borders through the middle, at right angles: the quarter lies on the inner side of both.
-        off = np.maximum(off, np.maximum(-(x * cos + y * sin), -(y * cos - x * sin)))
-    cover = np.clip(0.5 - off * np.float32(radius_px), 0, 1)[..., None]
+        cover = cover * (_cover(x * cos + y * sin, radius_px) * _cover(y * cos - x * sin, radius_px))[..., None]
     aside = x * np.float32(np.cos(mark_rad)) + y * np.float32(np.sin(mark_rad)) - np.float32(0.1)
-    share = np.clip(0.5 + aside * np.float32(radius_px), 0, 1)[..., None]
+    share = _cover(aside, radius_px)[..., None]
     first, second = np.asarray(color, np.float32), np.asarray(mark, np.float32)
     rgba = np.concatenate([cover * (first + share * (second - first)), 255 * cover], axis=-1)
     return np.asarray(np.rint(rgba), np.uint8)
+
+
+def _cover(inside: Values, radius_px: float) -> Values:
+    """Return the share of a pixel that lies inside of a border so many radii away."""
+    return np.asarray(np.clip(0.5 + inside * np.float32(radius_px), 0, 1))
 
 
 def _quarter(piece: int) -> tuple[np.float32, np.float32]:
@@ -103,7 +107,7 @@ def _cloud(x: Values, y: Values) -> Values:
 
 
 def _block(x: Values, y: Values) -> Values:
-    return np.asarray(np.hypot(np.maximum(np.abs(x) - 0.7, 0), np.maximum(np.abs(y) - 0.45, 0)) - 0.28)
+    return np.asarray(np.hypot(np.maximum(np.abs(x) - 0.65, 0), np.maximum(np.abs(y) - 0.42, 0)) - 0.28)
 
 
 _DISTANCES: dict[str, Callable[[Values, Values], Values]] = {
@@ -116,7 +120,7 @@ _DISTANCES: dict[str, Callable[[Values, Values], Values]] = {
     "crescent": lambda x, y: np.maximum(np.hypot(x, y) - 1, 0.85 - np.hypot(x - 0.5, y)),
     "arrow": _arrow,
     "hourglass": _hourglass,
-    "ladder": lambda x, y: np.minimum(_box(np.abs(x) - 0.6, y, 0.22, 0.85), _box(x, y, 0.5, 0.18)),
+    "ladder": lambda x, y: np.minimum(_box(np.abs(x) - 0.53, y, 0.22, 0.78), _box(x, y, 0.5, 0.18)),
     "oval": lambda x, y: 0.75 * (np.hypot(x, y / 0.75) - 1),
     "cloud": _cloud,
     "block": _block,

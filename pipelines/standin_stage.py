@@ -15,6 +15,7 @@ from pipelines.standin_shapes import PARTNERS, STAMP_REACH
 LUMA_RANGE = (15.0, 240.0)
 MARK_LUMA = 32.0
 """By how much the two halves of an object differ, grey values."""
+LEAST_MARK = 24.0
 SMALLEST_REACH = 0.9
 BOX_REACH = 1.1
 """Furthest that any shape goes from its middle, radii."""
@@ -169,7 +170,7 @@ def _fitted(cue: Cue, take: Take, room_2: FloatArray) -> Fit:
     while True:
         parts = cue.program.parts(progress_T, take)
         follow_T2 = cue.follow * (_middle(parts) - _halfway_2(cue, take))
-        around = [(part.xy_T2 - follow_T2, BOX_REACH * np.reshape(part.scale_T, (-1, 1))) for part in parts]
+        around = [_box(part, follow_T2) for part in parts]
         low_2 = radius_px * np.min([(xy_T2 - reach_T1).min(axis=0) for xy_T2, reach_T1 in around], axis=0)
         high_2 = radius_px * np.max([(xy_T2 + reach_T1).max(axis=0) for xy_T2, reach_T1 in around], axis=0)
         if (high_2 - low_2 <= 2 * room_2).all():
@@ -178,6 +179,14 @@ def _fitted(cue: Cue, take: Take, room_2: FloatArray) -> Fit:
             take = replace(take, reach=0.93 * take.reach)
         else:
             radius_px *= 0.95
+
+
+def _box(part: Part, follow_T2: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the middle of a part in the picture, and how far it reaches from there, per moment, radii."""
+    reach_T1 = BOX_REACH * np.reshape(part.scale_T, (-1, 1))
+    if part.piece:  # in which direction it lies depends on how the whole is turned
+        return -follow_T2, reach_T1 + np.hypot(*part.xy_T2.T)[:, None]
+    return part.xy_T2 - follow_T2, reach_T1
 
 
 def _halfway_2(cue: Cue, take: Take) -> FloatArray:
@@ -203,25 +212,28 @@ def _colors(rng: np.random.Generator, stage: Stage, shape: str) -> dict[str, tup
     side = int(rng.choice(sides))
     luma = float(np.clip(base + side * contrast, *LUMA_RANGE))
     hue = next((a.hue for a in APPEARANCES if a.id == shape), None) if stage.numbers.is_hue_bound else None
-    object_colors = _two_tone(rng, hue, luma, base)
     partner_luma = base - side * contrast
     if not LUMA_RANGE[0] <= partner_luma <= LUMA_RANGE[1]:
         partner_luma = base + side * max(0.45 * contrast, LEAST_PARTNER_LUMA)
+    is_pale = stage.numbers.is_hue_bound
     return {
-        "object": object_colors,
-        "partner": _two_tone(rng, None, partner_luma, base, pale=stage.numbers.is_hue_bound),
+        "object": _two_tone(rng, hue, luma, base, is_pale=is_pale),
+        "partner": _two_tone(rng, None, partner_luma, base, is_pale=is_pale),
     }
 
 
 def _two_tone(
-    rng: np.random.Generator, hue: Color | None, luma: float, base_luma: float, *, pale: bool = False
+    rng: np.random.Generator, hue: Color | None, luma: float, base_luma: float, *, is_pale: bool
 ) -> tuple[Color, Color]:
     """Return a colour and, further from the background where there is room, the one of its marked half."""
-    strength = 0.8 if hue else 0.15 if pale else rng.uniform(0.2, 0.8)
+    strength = 0.8 if hue else 0.15 if is_pale else rng.uniform(0.2, 0.8)
     chosen = hue or (float(rng.uniform(0, 255)), float(rng.uniform(0, 255)), float(rng.uniform(0, 255)))
+    color = _tinted(chosen, luma, strength)
     away = MARK_LUMA if luma >= base_luma else -MARK_LUMA
-    mark_luma = luma + away if LUMA_RANGE[0] <= luma + away <= LUMA_RANGE[1] else luma - away
-    return _tinted(chosen, luma, strength), _tinted(chosen, mark_luma, strength)
+    # The marked half is paler, too. Near black and white there may be no room on the far side.
+    marks = [_tinted(chosen, luma + shift, 0.5 * strength) for shift in (away, -away)]
+    differences = [np.abs(np.subtract(mark, color)).max() for mark in marks]
+    return color, marks[0] if differences[0] >= min(LEAST_MARK, differences[1]) else marks[1]
 
 
 def _tinted(hue: Color, luma: float, strength: float) -> Color:

@@ -1,0 +1,37 @@
+"""The dials: each step is harder than the one before in everything that makes it hard."""
+
+from __future__ import annotations
+
+from pipelines.standin_difficulty import EASY, HARD, MEDIUM, SMALL, STANDARD, TINY, difficulty_numbers, picture_numbers
+
+
+def test_names_give_their_numbers() -> None:
+    assert [difficulty_numbers(name) for name in ("easy", "standard", "hard")] == [EASY, STANDARD, HARD]
+    assert [picture_numbers(name) for name in ("tiny", "small", "medium")] == [TINY, SMALL, MEDIUM]
+
+
+def test_every_step_is_harder() -> None:
+    for easier, harder in ((EASY, STANDARD), (STANDARD, HARD)):
+        for rising in ("texture", "clutter", "movers", "noise", "crf", "defocus_px", "idlers", "occluders"):
+            assert sum(getattr(easier, rising)) <= sum(getattr(harder, rising)), rising
+        for falling in ("contrast", "radius", "event_share", "camera_s"):
+            assert sum(getattr(easier, falling)) > sum(getattr(harder, falling)), falling
+        for rising in ("overlap_share", "camera", "shake", "shutter", "variable_rate_share"):
+            assert getattr(easier, rising) <= getattr(harder, rising), rising
+        assert easier.follow[1] < harder.follow[1]
+
+
+def test_only_easy_tells_the_appearance_by_its_hue() -> None:
+    assert [numbers.is_hue_bound for numbers in (EASY, STANDARD, HARD)] == [True, False, False]
+
+
+def test_in_standard_and_hard_the_camera_hides_which_way_things_go() -> None:
+    # At 1 the object stands still in the picture, and only the background tells that it moves.
+    assert [difficulty_numbers(name).follow[1] >= 1 for name in ("easy", "standard", "hard")] == [False, True, True]
+
+
+def test_pictures_grow_and_every_encoder_can_write_them() -> None:
+    areas = [max(w * h for w, h in numbers.sizes_px) for numbers in (TINY, SMALL, MEDIUM)]
+    assert areas == sorted(areas)
+    for numbers in (TINY, SMALL, MEDIUM):
+        assert all(w % 2 == h % 2 == 0 and min(w, h) >= 64 for w, h in numbers.sizes_px)
