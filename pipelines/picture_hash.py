@@ -18,7 +18,7 @@ from pipelines import pixels
 SIZE_PX = 32
 LOW = 8
 """Rows and columns of the transform that are used: the coarse structure of the picture."""
-SMOOTH = 3
+SMOOTH = 4
 """The lowest frequencies, which a picture without content has too: a gradient, a vignette."""
 MIN_DETAIL = 2.0
 """Root mean square, in levels of 255, of what is beside the smooth part. Less is black, fog or a single colour."""

@@ -136,7 +136,7 @@ def choose_pictures(table: FrameTable, frame_pixels: int) -> list[int]:
         span_s /= 2
         nearest = _nearest_keyframes(table, span_s)
     if len(nearest) < min(NUM_PICTURES, len(table)):
-        even = np.searchsorted(table.times_s, _targets_s(table.duration_s), side="right") - 1
+        even = np.searchsorted(table.times_s, _targets_s(table.duration_s) + CLOCK_S, side="right") - 1
         if (table.cost(even) - len(nearest)) * frame_pixels <= MAX_EXTRA_PIXELS:
             return sorted({int(frame) for frame in even})
     return sorted(nearest)

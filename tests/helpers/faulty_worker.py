@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from pipelines import decode_worker, pixels
 from pipelines.clip_ring import places
 from pipelines.clips import Clip, VideoInfo, prepare_clips
 from pipelines.decode_worker import DescriptorFile, send_message
-from tests.helpers.messages import CLIP, INFO
+from pipelines.scan import scan_video
+from tests.helpers.messages import CLIP, COUNT, FACTS, INFO
 
 MAGIC = b"FAULT "
 MODULE = "tests.helpers.faulty_worker"
@@ -50,10 +51,12 @@ class _FaultyServer(decode_worker._Server):
             return super()._answer(raw)
         fault = head.removeprefix(MAGIC).decode()
         try:
-            setattr(decode_worker, "prepare_clips", lambda *_: getattr(self, fault)())  # noqa: B010 - mypy: not exported
+            for name in ("prepare_clips", "scan_video"):
+                setattr(decode_worker, name, lambda *_: getattr(self, fault)())
             return super()._answer(raw)
         finally:
-            setattr(decode_worker, "prepare_clips", prepare_clips)  # noqa: B010 - same
+            setattr(decode_worker, "prepare_clips", prepare_clips)  # noqa: B010 - mypy: not exported
+            setattr(decode_worker, "scan_video", scan_video)  # noqa: B010 - same
 
     def segfault(self) -> None:
         ctypes.string_at(0)
@@ -103,6 +106,20 @@ class _FaultyServer(decode_worker._Server):
     def endless_facts(self) -> None:
         while True:
             send_message(self._channel, LONG_INFO)
+
+    def endless_counts(self) -> None:
+        """Send a good answer to a deep scan that never ends."""
+        self._say_counts(itertools.repeat(COUNT))
+
+    def falling_counts(self) -> None:
+        self._say_counts([COUNT, {**COUNT, "num_decoded": 24}])
+
+    def _say_counts(self, counts: Iterable[dict[str, Any]]) -> None:
+        send_message(self._channel, FACTS)
+        self._say_clip(0)
+        for count in counts:
+            send_message(self._channel, count)
+        self.sleep()
 
     def endless_noise(self) -> None:
         while True:

@@ -7,9 +7,19 @@ import pytest
 
 from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
-from pipelines.answers import MAX_HEADER_BYTES, read_clip, read_error, read_header, read_info, read_ready
+from pipelines.answers import (
+    MAX_HEADER_BYTES,
+    read_clip,
+    read_count,
+    read_error,
+    read_facts,
+    read_header,
+    read_info,
+    read_ready,
+)
 from pipelines.limits import DecodeLimits
-from tests.helpers.messages import CLIP, INFO
+from pipelines.scan import DeepCount
+from tests.helpers.messages import CLIP, COUNT, FACTS, INFO
 
 SPEC = ClipSpec(num_frames=4, size_px=64, flow_size_px=16, flow_step_s=0.1, window_s=2.0)
 LIMITS = DecodeLimits()
@@ -73,6 +83,47 @@ def test_good_facts_are_taken() -> None:
 def test_a_child_that_lies_about_a_video_is_a_crash(lie: dict[str, Any]) -> None:
     with pytest.raises(VideoError, match="decoder_crash: the decoding process sent malformed facts about the video"):
         read_info({**INFO, **lie}, SPEC, LIMITS)
+
+
+def test_good_facts_of_a_scan_are_taken() -> None:
+    facts = read_facts({**FACTS, "codec": "h264\n"}, LIMITS)
+    assert (facts.num_keyframes, facts.codec, facts.has_audio) == (1, "h264", False)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"type": "info"},
+        {"duration_s": 0},
+        {"duration_s": float("inf")},
+        {"longest_gap_s": -1.0},
+        {"num_frames": 0},
+        {"num_keyframes": 2.5},
+        {"stream_bytes": 2**60},
+        {"num_pictures": 9},
+        {"num_pictures": 0},
+        {"num_damaged_pictures": True},
+        {"bit_depth": None},
+        {"has_audio": 1},
+        {"is_hdr": "no"},
+        {"pixel_format": ["yuv"]},
+    ],
+)
+def test_a_child_that_lies_in_a_scan_is_a_crash(lie: dict[str, Any]) -> None:
+    with pytest.raises(VideoError, match="decoder_crash: the decoding process sent malformed facts about the video"):
+        read_facts({**FACTS, **lie}, LIMITS)
+
+
+def test_counts_of_a_deep_scan_only_rise() -> None:
+    first = read_count(COUNT, LIMITS, DeepCount(0, 0))
+    assert first == DeepCount(25, 1)
+    assert read_count(COUNT, LIMITS, first) == first
+    for lie in ({"num_decoded": 24}, {"num_damaged": 0}, {"num_damaged": 26}):
+        with pytest.raises(VideoError, match="decoder_crash: the decoding process sent a count that cannot be"):
+            read_count({**COUNT, **lie}, LIMITS, first)
+    for malformed in ({"type": "clip"}, {"num_decoded": "x"}, {"num_damaged": -1}, {"num_decoded": 10**12}):
+        with pytest.raises(VideoError, match="decoder_crash: the decoding process sent a malformed count"):
+            read_count({**COUNT, **malformed}, LIMITS, first)
 
 
 def test_an_error_is_believed_only_if_it_is_one() -> None:
