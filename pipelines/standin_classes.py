@@ -320,7 +320,7 @@ def partner_of(leaf: str) -> str:
 
 
 def _leaf_node(program: Program, appearance: Appearance) -> Node:
-    article = "An" if appearance.id[0] in "aeiou" else "A"
+    article = "An" if appearance.id in {"arrow", "hourglass"} else "A"
     text = f"{article} {appearance.id} ({appearance.definition}) {program.definition}."
     return Node(leaf_id(program, appearance), f"{appearance.id} {_words(program.id)}", program.id, text)
 

@@ -11,7 +11,7 @@ from jobs.runtime.cli import DONE, Argument, Outcome
 from jobs.runtime.config import CorpusSection, FalConfig
 from jobs.runtime.progress import progress
 from jobs.runtime.session import ray_session
-from pipelines import manifest, standin_broken, standin_classes, storage
+from pipelines import manifest, standin_broken, standin_classes, standin_sheet, storage
 from pipelines.standin import SPLITS, StandinCorpus
 
 _SETTINGS = ("classes", "videos_per_class", "seed", "difficulty", "picture")
@@ -37,6 +37,7 @@ class Corpus:
     train_manifest: str
     test_manifest: str
     taxonomy: str
+    contact_sheet: str
     broken: dict[str, str]
 
 
@@ -54,6 +55,7 @@ def make_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
         f"videos: {', '.join(f'{name} {n}' for name, n in counts.items())}, broken {len(corpus.broken)}",
         f"training: {corpus.train_manifest}",
         f"held out: {corpus.test_manifest}",
+        f"to look at: {corpus.contact_sheet}",
     ]
     return Outcome(DONE, summary, lines)
 
@@ -78,7 +80,7 @@ def plan(options: dict[str, str], section: CorpusSection) -> StandinCorpus:
 
 
 def generate(output: str, planned: StandinCorpus, config: FalConfig) -> tuple[Corpus, dict[str, int]]:
-    """Write videos, broken files, two manifests (train with val; test with the broken files) and the taxonomy."""
+    """Write videos, broken files, two manifests (train with val; test with the broken files), taxonomy and a page."""
     folder = storage.absolute(output)
     storage.check_writable(folder)
     with ray_session(config.ray):
@@ -88,6 +90,7 @@ def generate(output: str, planned: StandinCorpus, config: FalConfig) -> tuple[Co
         train_manifest=storage.join(folder, "train.jsonl"),
         test_manifest=storage.join(folder, "test.jsonl"),
         taxonomy=storage.join(folder, "taxonomy.json"),
+        contact_sheet=storage.join(folder, "contact_sheet.html"),
         broken=broken,
     )
     manifest.write_manifest(corpus.train_manifest, rows["train"] + rows["val"])
@@ -95,6 +98,7 @@ def generate(output: str, planned: StandinCorpus, config: FalConfig) -> tuple[Co
     manifest.write_manifest(corpus.test_manifest, rows["test"] + broken_rows)
     text = json.dumps(standin_classes.standin_taxonomy(planned.classes).to_dict(), indent=1)
     storage.write_bytes(corpus.taxonomy, text.encode())
+    storage.write_bytes(corpus.contact_sheet, standin_sheet.contact_sheet(planned).encode())
     return corpus, {split: len(rows[split]) for split in SPLITS}
 
 

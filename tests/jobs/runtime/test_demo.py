@@ -17,7 +17,7 @@ from tests.helpers.report_folder import failure_row, write_folder
 
 def corpus(**broken: str) -> Corpus:
     return Corpus(
-        "train.jsonl", "test.jsonl", "tree.json", {f"broken/{name}.mp4": kind for name, kind in broken.items()}
+        "train.jsonl", "test.jsonl", "tree.json", "sheet.html", {f"broken/{name}.mp4": kind for name, kind in broken.items()}
     )
 
 

@@ -71,6 +71,7 @@ def test_videos_truth_and_broken_files_are_made_once(tmp_path: Path, ray_local: 
         manifest.check_labels(table, taxonomy)
         assert all(Path(uri).is_file() for uri in table["uri"].to_pylist())
         assert {label for labels in table["labels"].to_pylist() for label in labels or ()} == set(choose_classes(4))
+    assert (folder / "contact_sheet.html").read_text(encoding="utf-8").count("<tr>") == 4
     without_truth = [row["video_id"] for row in held_out.to_pylist() if row["labels"] is None]
     assert without_truth == sorted(summary["broken"])
     assert held_out.num_rows == 4 + len(without_truth)
