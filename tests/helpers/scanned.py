@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.config import ScanConfig
+from pipelines.limits import DecodeLimits
+from pipelines.manifest import read_manifest
 from pipelines.pixels import resize
+from pipelines.scan_job import PartScanner, ScanPlan, open_output
 from pipelines.video_writer import write_video
 from tests.helpers.corpus import BROKEN, write_broken
 from tests.helpers.video import Frame, texture
@@ -79,3 +83,12 @@ def write_scanned(folder: Path) -> Path:
 def name_of(video_id: str) -> str:
     """Return the name of a video's file."""
     return video_id if "." in video_id else video_id + SUFFIX.get(video_id, ".mp4")
+
+
+def scan_into(output: Path | str, manifest: Path | str, config: ScanConfig) -> ScanPlan:
+    """Scan a corpus in this process and its child, part by part, without a summary."""
+    plan = ScanPlan(output=str(output), limits=DecodeLimits(), scan=config)
+    with PartScanner(plan) as scanner:
+        for part_index in range(open_output(plan, read_manifest(str(manifest)))):
+            scanner.write(part_index)
+    return plan
