@@ -26,6 +26,7 @@ from pipelines.config import LabelConfig, PrepareConfig, Resources, ScanConfig
 from pipelines.importers.settings import ImportConfig
 from pipelines.limits import DecodeLimits
 from pipelines.planning import PlanConfig
+from pipelines.shard_survey import ShowConfig
 from pipelines.splits import SplitConfig
 from pipelines.standin_difficulty import Difficulty, Picture
 
@@ -52,7 +53,6 @@ class LoopSection:
         batch_clips: Clips per step over all workers.
         is_mirrored: Mirror half of the clips, left to right: only where no class tells left from right.
         read_threads: Threads of each worker that decode clips; one makes some 400 clips of 8 × 224² pixels a second.
-        read_threads: Threads of each worker that decode clips; one makes some 400 clips of 8 × 224² pixels a second.
         workers: Training workers.
         gpus_per_worker: GPUs of each worker; 0 trains on the CPU.
         cpus_per_worker: Cores asked of Ray for each worker; its threads share the machine's cores either way.
@@ -65,7 +65,6 @@ class LoopSection:
     epochs: Annotated[int, Range(ge=0, le=100_000)] = 0
     batch_clips: Annotated[int, Range(ge=1, le=1_000_000)] = 16
     is_mirrored: bool = False
-    read_threads: Annotated[int, Range(ge=1, le=256)] = 1
     read_threads: Annotated[int, Range(ge=1, le=256)] = 1
     workers: Annotated[int, Range(ge=1, le=4096)] = 1
     gpus_per_worker: Annotated[float, Range(ge=0, le=8)] = 0.0
@@ -140,6 +139,7 @@ class FalConfig:
     corpus: CorpusSection = field(default_factory=CorpusSection)
     importing: ImportConfig = field(default_factory=ImportConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
+    show: ShowConfig = field(default_factory=ShowConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
