@@ -189,13 +189,13 @@ def _clutter(rng: np.random.Generator, stage: Stage, size_2: FloatArray) -> list
     """Scatter still things over the background, hardly brighter or darker than it."""
     sprites = []
     for _ in range(_count(rng, stage.numbers.clutter)):
-        luma = stage.base_luma + rng.choice((-1, 1)) * rng.uniform(8, 26)
+        luma = stage.base_luma + rng.choice((-1, 1)) * rng.uniform(8, 22)
         sprites.append(
             Sprite(
                 shape=OUTSIDERS[rng.integers(len(OUTSIDERS))],
                 piece=0,
                 radius_px=stage.side_px * rng.uniform(0.05, 0.22),
-                color=(color := faint_color(rng, luma, 0.4)),
+                color=(color := faint_color(rng, luma, 0.25)),
                 mark=color,
                 mark_rad=0.0,
                 xy_T2=rng.uniform(-0.7, 0.7, (1, 2)) * size_2,

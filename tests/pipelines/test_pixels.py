@@ -153,3 +153,25 @@ def test_values_are_looked_up_into_a_part_of_another_picture() -> None:
     assert whole_HWC.sum() == whole_HWC[3:8, 4:11].sum(dtype=int)
     with pytest.raises(ValueError, match=r"^look_up: got shapes \(9, 8, 3\) and \(9, 9, 3\), must be the same$"):
         pixels.look_up(image_HWC, table, whole_HWC[:9, :9])
+
+
+def test_a_picture_is_placed_by_its_matrix_with_nothing_around_it() -> None:
+    image_HWC = np.random.default_rng(5).integers(1, 256, (6, 8, 4), np.uint8)
+    moved_HWC = pixels.place(image_HWC, np.array([[1.0, 0.0, -3.0], [0.0, 1.0, -2.0]]), 12, 14)
+    np.testing.assert_array_equal(moved_HWC[2:8, 3:11], image_HWC)
+    assert moved_HWC.sum(dtype=int) == image_HWC.sum(dtype=int)
+
+    half_HWC = pixels.place(image_HWC, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]), 6, 7)
+    between_HWC = (image_HWC[:, :-1].astype(int) + image_HWC[:, 1:]) / 2
+    np.testing.assert_allclose(half_HWC, between_HWC, atol=1)
+
+
+def test_a_blur_spreads_light_and_keeps_its_amount() -> None:
+    image_HWC = np.zeros((21, 21, 3), np.uint8)
+    image_HWC[10, 10] = 255
+    blurred_HWC = pixels.blur(image_HWC, 1.0)
+    assert 30 < blurred_HWC[10, 10, 0] < 60
+    assert blurred_HWC[10, 9, 0] == blurred_HWC[10, 11, 0] == blurred_HWC[9, 10, 0] > 15
+    assert blurred_HWC[..., 0].sum(dtype=int) == pytest.approx(255, rel=0.1)
+    flat_HWC = np.full((9, 9, 3), 80, np.uint8)
+    assert (pixels.blur(flat_HWC, 2.0) == 80).all()
