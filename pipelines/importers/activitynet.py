@@ -88,7 +88,7 @@ def _video(parsed: Parsed, place: str, video_id: str, video: Any, group_field: s
             segments=segments or None,
             split=None if split is None else str(split),
             duration=video.get("duration"),
-            group=None if group is None else str(group),
+            group=str(group) if is_text(str(group)) and group is not None else None,
         )
     )
 
@@ -114,21 +114,33 @@ def _annotations(
 
 
 def _tree(parsed: Parsed, place: str, given: Any) -> None:
-    """Turn the taxonomy block into nodes: ids are names, as in labels; the root, which says nothing, is left out."""
+    """Take the taxonomy block as the classes, if it is a tree and not another one than before."""
     if not given:
         return
     try:
-        by_id = {n["nodeId"]: (str(n["nodeName"]), n.get("parentId")) for n in given}
-        roots = [i for i, (_, parent) in by_id.items() if parent is None or parent not in by_id]
-        dropped = {i for i in roots if by_id[i][0] == ROOT}
-        inner = {parent for _, parent in by_id.values()}
-        names = [name for name, _ in by_id.values()]
-        ids = {i: f"{n} ({i})" if names.count(n) > 1 and i in inner else n for i, (n, _) in by_id.items()}
-        nodes = [
-            Node(ids[i], name, None if parent in dropped or i in roots else ids[parent])
-            for i, (name, parent) in by_id.items()
-            if i not in dropped
-        ]
-        parsed.classes += Taxonomy(nodes).nodes
+        tree = _nodes(given)
     except (TypeError, KeyError, AttributeError, TaxonomyError) as error:
-        parsed.note(place, Kind.BROKEN_TREE, f"not a tree ({type(error).__name__}: {error}); the labels are taken flat")
+        parsed.note(place, Kind.BROKEN_TREE, f"not used: not a tree ({type(error).__name__}: {error})")
+        return
+    if parsed.classes not in ([], tree):
+        parsed.note(place, Kind.BROKEN_TREE, "not used: another tree than that of a file before")
+        return
+    parsed.classes = tree
+
+
+def _nodes(given: Any) -> list[Node]:
+    """Make nodes; ids are names, as in labels; the root, which says nothing, is left out."""
+    by_id = {n["nodeId"]: (n["nodeName"], n.get("parentId")) for n in given}
+    names = [name for name, _ in by_id.values()]
+    if not all(map(is_text, names)):
+        raise TaxonomyError(["a node without a name"])
+    roots = [i for i, (_, parent) in by_id.items() if parent is None or parent not in by_id]
+    dropped = {i for i in roots if by_id[i][0] == ROOT}
+    inner = {parent for _, parent in by_id.values()}
+    ids = {i: f"{n} ({i})" if names.count(n) > 1 and i in inner else n for i, (n, _) in by_id.items()}
+    nodes = [
+        Node(ids[i], name, None if parent in dropped or i in roots else ids[parent])
+        for i, (name, parent) in by_id.items()
+        if i not in dropped
+    ]
+    return list(Taxonomy(nodes).nodes)

@@ -98,7 +98,7 @@ class Problem:
 
     def to_dict(self) -> dict[str, str]:
         """Return what is written to the problems file."""
-        return {"place": self.place, "kind": self.kind.value, "what": printable(self.what)}
+        return {"place": printable(self.place), "kind": self.kind.value, "what": printable(self.what)}
 
 
 @dataclass(frozen=True, slots=True)

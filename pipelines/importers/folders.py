@@ -26,8 +26,8 @@ def parse(files: Sequence[FoundFile]) -> Parsed:
     for name in names:
         folder = name.rpartition("/")[0]
         split, _, below = folder.partition("/") if has_splits else (None, "", folder)
-        if not below:
-            parsed.leave_out(name, Kind.NO_LABEL, "lies in no folder of a class")
+        if not all(part.strip() for part in below.split("/")):
+            parsed.leave_out(name, Kind.NO_LABEL, "lies in no folder whose name could be a class")
             continue
         labels.add(below)
         parsed.entries.append(Entry(name, names=(name,), labels=(below,), split=split or None, is_single_label=True))

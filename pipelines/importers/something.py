@@ -83,9 +83,10 @@ def _row(parsed: Parsed, place: str, row: Any, split: str | None, answers: dict[
     if not is_text(video_id):
         parsed.leave_out(place, Kind.BAD_ROW, f"no id, got {row!r}")
         return
-    label = row.get("template", answers.get(str(video_id)))
+    given = row.get("template", answers.get(str(video_id)))
+    label = given.replace("[", "").replace("]", "") if isinstance(given, str) else given
     if "template" in row and not is_text(label):
-        parsed.leave_out(place, Kind.NO_LABEL, f"{video_id}: the template is {label!r}")
+        parsed.leave_out(place, Kind.NO_LABEL, f"{video_id}: the template is {given!r}")
         return
-    labels = None if label is None else (str(label).replace("[", "").replace("]", ""),)
+    labels = None if label is None else (str(label),)
     parsed.entries.append(Entry(place, names=(str(video_id),), labels=labels, split=split, is_single_label=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fal_model.errors import ConfigError
@@ -23,11 +23,12 @@ SETS = {
     Format.MOMENTS: ("moments-in-time-v2", "moments-in-time-v1"),
 }
 """Whose class names a format's labels are, tried in this order. HACS has those of ActivityNet, THUMOS-14 of UCF-101."""
-NodesOf = Callable[[str], tuple[str, ...]]
+NodesOf = Callable[[str], tuple[str, ...] | None]
+"""Gives the nodes of a label, none where none is certain, None where the class map does not know it."""
 
 
 def nodes_of(of: Format, class_set: str = "") -> NodesOf:
-    """Return what translates one label into nodes; without any certain node it gives none.
+    """Return what translates one label into nodes.
 
     Args:
         of: Format the labels come from.
@@ -45,13 +46,13 @@ def nodes_of(of: Format, class_set: str = "") -> NodesOf:
     return lambda label: _nodes(names, label)
 
 
-def _nodes(names: Sequence[str], label: str) -> tuple[str, ...]:
+def _nodes(names: Sequence[str], label: str) -> tuple[str, ...] | None:
     for name in names:
         try:
             return load_class_map(name).open_fal_500_of(label)
         except ConfigError:
             continue  # this set has no such class
-    return ()
+    return None
 
 
 def translate(parsed: Parsed, nodes: NodesOf) -> Parsed:
@@ -61,20 +62,22 @@ def translate(parsed: Parsed, nodes: NodesOf) -> Parsed:
     """
     used: Counter[str] = Counter()
     result = Parsed(problems=list(parsed.problems), segments_dropped=parsed.segments_dropped)
-    known: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[str, ...] | None] = {}
     for entry in parsed.entries:
-        for label in {*(entry.labels or ()), *(s.label for s in entry.segments or ())}:
-            known.setdefault(label, nodes(label))
-            used[label] += not known[label]
-        result.entries.append(_entry(entry, known, result))
-    for label, times in sorted(used.items()):
-        if times:
-            what = f"class {label!r} ({times} rows) has no certain class in Open FAL-500"
-            result.problems.append(Problem(f"class {label}", Kind.NO_CLASS_IN_TREE, what))
+        labels = dict.fromkeys((*(entry.labels or ()), *(s.label for s in entry.segments or ())))
+        for label in labels:
+            if label not in found:
+                found[label] = nodes(label)
+        used.update(list(labels))
+        result.entries.append(_entry(entry, {label: found[label] or () for label in labels}, result))
+    for label in sorted(label for label in found if not found[label]):
+        why = "is unknown to the class map" if found[label] is None else "has no certain class in Open FAL-500"
+        what = f"class {label!r} ({used[label]} rows) {why}"
+        result.problems.append(Problem(f"class {label}", Kind.NO_CLASS_IN_TREE, what))
     return result
 
 
-def _entry(entry: Entry, known: dict[str, tuple[str, ...]], result: Parsed) -> Entry:
+def _entry(entry: Entry, known: Mapping[str, tuple[str, ...]], result: Parsed) -> Entry:
     if entry.labels is None or entry.left_out is not None:
         return entry
     given = entry.segments or ()

@@ -18,6 +18,7 @@ from pipelines.importers.annotations import (
     Kind,
     Parsed,
     TextFile,
+    is_text,
     split_in,
     tails,
 )
@@ -66,11 +67,11 @@ def _class_index(files: Sequence[TextFile]) -> dict[str, str]:
 def _row(parsed: Parsed, place: str, line: str, split: str | None, index: dict[str, str]) -> None:
     path, _, last = line.rpartition(" ")
     path, number = (path.strip(), last) if last.isdecimal() and path else (line, "")
-    folder, slash, name = path.rpartition("/")
-    if not (slash and name):
+    folder, _, name = path.rpartition("/")
+    label = folder.rpartition("/")[2]
+    if not (is_text(label) and name):
         parsed.leave_out(place, Kind.BAD_ROW, f"got {line!r}, expected Class/video.avi")
         return
-    label = folder.rpartition("/")[2]
     if number and index and number not in index:
         parsed.leave_out(place, Kind.UNKNOWN_CLASS, f"{name}: class {number} is not in {CLASSES}")
         return

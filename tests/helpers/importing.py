@@ -21,7 +21,7 @@ def text(name: str, content: str) -> TextFile:
 
 def as_json(name: str, data: Any) -> TextFile:
     """Make an annotation file of JSON."""
-    return TextFile(name, json.dumps(data, ensure_ascii=False).encode())
+    return TextFile(name, json.dumps(data).encode())  # escaped: half a surrogate pair can stand in JSON, not in UTF-8
 
 
 def index(*names: str) -> VideoIndex:
@@ -45,13 +45,16 @@ def said(problems: Iterable[Problem]) -> list[tuple[str, str, str]]:
 
 
 def check_counts(done: Imported) -> None:
-    """Check that every row and every segment is accounted for, once."""
+    """Check that every row and every segment is accounted for, once, and that all of it can be written."""
     assert done.rows_read == len(done.rows) + done.rows_merged + sum(done.rows_left_out.values())
     kept = sum(len(row["segments"] or ()) for row in done.rows)
     assert done.segments_read == kept + done.segments_merged + sum(done.segments_left_out.values())
     assert done.rows_merged >= 0
     assert len({row["uri"] for row in done.rows}) == len(done.rows)
     assert 0 <= done.videos_unnamed <= done.videos_on_disk - len(done.rows)
+    taxonomy = done.taxonomy()
+    plain = [done.rows, [p.to_dict() for p in done.problems], taxonomy.to_dict() if taxonomy else None]
+    json.dumps(plain, ensure_ascii=False).encode()  # all of it can be written
 
 
 def json_values() -> st.SearchStrategy[Any]:
@@ -60,7 +63,7 @@ def json_values() -> st.SearchStrategy[Any]:
         "database", "annotations", "label", "segment", "taxonomy", "nodeId", "nodeName", "parentId", "subset",
         "duration", "id", "template", "data", "video", "result", "value", "ranges", "timelinelabels", "sequence",
         "frame", "enabled", "labels", "choices", "start", "end", "framesCount", "sentences", "timestamps",
-        "a.mp4", "training", "Root",
+        "a.mp4", "training", "Root", "half \ud800", "subject",
     )  # fmt: skip
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.sampled_from(words)
     keys = st.sampled_from(words) | st.text(max_size=4)

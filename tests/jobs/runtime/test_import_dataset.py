@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
+from fal_model.open_fal_500 import open_fal_500
 from jobs import import_dataset as script
 from jobs import prepare_corpus
 from jobs.runtime.import_dataset import MAX_LINES, _problem_lines
 from pipelines import manifest, storage
+from pipelines.class_map import open_fal_500_of
 from pipelines.importers.annotations import Kind, Problem
 from tests.helpers.corpus import CLIP_SETTINGS
 from tests.helpers.s3 import bucket, s3_client, s3_environment, s3_server
@@ -205,6 +207,25 @@ def test_videos_without_truth_leave_no_taxonomy(tmp_path: Path) -> None:
     assert not (tmp_path / "x.taxonomy.json").exists()
     summary = json.loads((tmp_path / "x.summary.json").read_text(encoding="utf-8"))
     assert (summary["videos_without_truth"], "taxonomy" in summary) == (1, False)
+
+
+def test_labels_may_be_translated_to_open_fal_500(kinetics: tuple[str, ...], tmp_path: Path) -> None:
+    annotations = tmp_path / "train.csv"
+    annotations.write_text(KINETICS.replace("walking", "no such class"), encoding="utf-8")
+    assert script.main([*kinetics, "--classes", "open-fal-500"]) == 0
+    table = manifest.read_manifest(str(tmp_path / "out" / "set.jsonl"))
+    assert table["labels"].to_pylist() == [list(open_fal_500_of("kinetics-700", "making tea"))]
+    manifest.check_labels(table, open_fal_500())
+    assert not (tmp_path / "out" / "set.taxonomy.json").exists()
+    summary = json.loads((tmp_path / "out" / "set.summary.json").read_text(encoding="utf-8"))
+    assert (summary["taxonomy"], summary["rows_left_out"]) == ("open-fal-500", {"no_class_in_tree": 2})
+    what = "class 'no such class' (2 rows) is unknown to the class map"
+    place = "class no such class"
+    assert lines_of(tmp_path / "out" / "set.problems.jsonl")[0] == {
+        "place": place,
+        "kind": "no_class_in_tree",
+        "what": what,
+    }
 
 
 def test_everything_may_be_in_s3(bucket: str, s3_client: s3fs.S3FileSystem) -> None:

@@ -183,15 +183,25 @@ def test_names_that_two_nodes_share_are_told_apart() -> None:
         ([{"nodeName": "a"}], "KeyError: 'nodeId'"),
         ([1], "TypeError: 'int' object is not subscriptable"),
         ([{"nodeId": 1, "nodeName": "a", "parentId": 1}], "TaxonomyError: taxonomy: 'a' is its own ancestor"),
+        ([{"nodeId": 1, "nodeName": " "}], "TaxonomyError: a node without a name"),
         ([{"nodeId": [], "nodeName": "a"}], "TypeError: unhashable type: 'list'"),
     ],
 )
 def test_a_tree_that_is_none_is_said_and_the_labels_are_flat(nodes: list[Any], reason: str) -> None:
     data = {"database": {"a": video(segment("b", 0, 1))}, "taxonomy": nodes}
     done = run(activitynet.parse([as_json("x.json", data)]), "a.mp4")
-    what = f"not a tree ({reason}); the labels are taken flat"
+    what = f"not used: not a tree ({reason})"
     assert said(done.problems) == [("x.json, taxonomy", "broken_tree", what)]
     assert [(n.id, n.parent) for n in done.nodes] == [("b", None)]
+
+
+def test_of_several_files_the_first_tree_holds() -> None:
+    other = [*TREE, {"nodeId": 82, "nodeName": "High jump", "parentId": 9, "parentName": ""}]
+    files = [as_json(f"{i}.json", {"database": {}, "taxonomy": t}) for i, t in enumerate((TREE, TREE, other))]
+    parsed = activitynet.parse(files)
+    assert [n.id for n in parsed.classes][2:] == ["Long jump", "Javelin throw"]
+    what = "not used: another tree than that of a file before"
+    assert said(parsed.problems) == [("2.json, taxonomy", "broken_tree", what)]
 
 
 def test_files_of_another_form_are_refused() -> None:
@@ -210,5 +220,5 @@ def test_files_of_another_form_are_refused() -> None:
 def test_any_json_gives_rows_that_add_up_or_a_clear_error(data: Any, database: Any, taxonomy: Any) -> None:
     for given_data in (data, {"database": database, "taxonomy": taxonomy}, {"database": {"a": database}}):
         with suppress(FormatError):
-            parsed = activitynet.parse([as_json("x.json", given_data)], group_field="id")
+            parsed = activitynet.parse([as_json("x.json", given_data)], group_field="subject")
             check_counts(run(parsed, "a.mp4"))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pipelines.importers import folders
 from tests.helpers.importing import check_counts, index, rows, run, said
 
-NAMES = st.lists(st.sampled_from(["a", "train", "val", "test", "b c", "é"]), max_size=3).map(
+NAMES = st.lists(st.sampled_from(["a", "train", "val", "test", "b c", "é", " "]), max_size=3).map(
     lambda parts: "/".join([*parts, "x.mp4"])
 )
 
@@ -20,7 +20,7 @@ def test_the_class_is_the_path_of_the_folder_and_its_parents_are_the_tree() -> N
         {"video_id": "news/Zoë's show/c.avi", "labels": ["news/Zoë's show"]},
     ]
     assert said(done.problems) == [
-        ("d.mp4", "no_label", "lies in no folder of a class"),
+        ("d.mp4", "no_label", "lies in no folder whose name could be a class"),
         ("d.mp4", "unnamed_video", "no row of the annotations names this video"),
     ]
     taxonomy = done.taxonomy()

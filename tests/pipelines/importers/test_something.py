@@ -52,13 +52,20 @@ def test_templates_without_brackets_are_the_labels() -> None:
 
 
 def test_rows_that_cannot_be_used_are_counted() -> None:
-    rows_given: list[Any] = [{"label": "x"}, {"id": "1", "template": None}, "x", {"id": True}]
+    rows_given: list[Any] = [
+        {"label": "x"},
+        {"id": "1", "template": None},
+        "x",
+        {"id": True},
+        {"id": "2", "template": "[]"},
+    ]
     done = run(something.parse([as_json("validation.json", rows_given)]), "1.webm")
     assert said(done.problems) == [
         ("validation.json, [0]", "bad_row", "no id, got {'label': 'x'}"),
         ("validation.json, [1]", "no_label", "1: the template is None"),
         ("validation.json, [2]", "bad_row", "no id, got 'x'"),
         ("validation.json, [3]", "bad_row", "no id, got {'id': True}"),
+        ("validation.json, [4]", "no_label", "2: the template is '[]'"),
         ("1.webm", "unnamed_video", "no row of the annotations names this video"),
     ]
     check_counts(done)
