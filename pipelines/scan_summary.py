@@ -21,6 +21,7 @@ from pipelines.config import Duplicates, ScanConfig
 from pipelines.near_duplicates import LikeVideos, like_videos
 from pipelines.records import DUPLICATES, MANIFEST
 from pipelines.scan_groups import Alike, find_alike, first_with
+from pipelines.scan_job import ScanCounts
 
 COLUMNS = ["video_id", "sha256", "duration_s", "picture_hashes"]
 NO_SPLIT = ""
@@ -269,3 +270,39 @@ def _count_classes(summary: ScanSummary, kept: pa.Table, taxonomy: Taxonomy | No
         summary.unknown_labels = {label: count for label, count in used.items() if label not in taxonomy}
         leaves = [taxonomy.nodes[i].id for i in taxonomy.leaves]
         summary.empty_classes = [leaf for leaf in leaves if leaf not in classes]
+
+
+def counts_of(counts: Sequence[ScanCounts], found: ScanSummary) -> dict[str, Any]:
+    """Add up the parts, for ``summary.json``.
+
+    Raises:
+        ArithmeticError: the counts do not add up.
+    """
+    kinds: Counter[str] = Counter()
+    for part in counts:
+        kinds.update(part.failures_by_kind)
+    seen, failed = sum(c.seen for c in counts), sum(c.failed for c in counts)
+    if seen != found.usable + failed or found.usable != found.kept + found.dropped:
+        raise ArithmeticError(
+            f"seen {seen} is not usable {found.usable} (kept {found.kept} + dropped {found.dropped}) + failed {failed}"
+        )
+    leaks = Counter(leak.kind for leak in found.leaks)
+    return {
+        "seen": seen,
+        "usable": found.usable,
+        "failed": failed,
+        "failures_by_kind": dict(sorted(kinds.items())),
+        "kept": found.kept,
+        "duplicates_dropped": found.dropped,
+        "same_bytes": found.same_bytes,
+        "near_duplicate_pairs": found.near_pairs,
+        "clusters": len(found.clusters),
+        "groups_joined": found.groups_joined,
+        "leaks": {kind: leaks[kind] for kind in (SAME, NEAR, GROUP)},
+        "conflicting_labels": len(found.conflicts),
+        "videos_by_split": found.splits,
+        "classes": len(found.classes),
+        "unlabelled": found.unlabelled,
+        "unknown_labels": found.unknown_labels,
+        "classes_without_videos": len(found.empty_classes),
+    }

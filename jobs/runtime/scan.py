@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,6 @@ from jobs.runtime.progress import progress
 from jobs.runtime.session import ray_session
 from pipelines import manifest, scan_job, scan_report, scan_summary, storage
 from pipelines.scan_job import ScanCounts, ScanPlan
-from pipelines.scan_summary import ScanSummary
 
 ARGUMENTS = (
     Argument("input", "folder, glob, manifest (.parquet, .csv, .jsonl) or s3:// prefix of videos"),
@@ -43,10 +41,14 @@ def scan_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
     counts = _run(plan, config, table.num_rows, num_parts, before)
     say("comparing pictures, and writing the clean manifest and the report")
     found = scan_summary.summarise(plan.output, scan, taxonomy)
-    summary = _summary(counts, found, scan.max_failed_share) | {"hidden_files_skipped": num_hidden}
+    summary = scan_summary.counts_of(counts, found) | {
+        "job": "scan_corpus",
+        "hidden_files_skipped": num_hidden,
+    }
+    is_over = summary["failed"] > scan.max_failed_share * summary["seen"]
+    summary["is_over_failed_share"] = is_over
     report_uri = scan_report.write_report(plan.output, options["input"], summary, found, taxonomy, scan.part_videos)
-    code = TOO_MANY_FAILED if summary["is_over_failed_share"] else DONE
-    return Outcome(code, summary, _lines(summary, plan.output, report_uri, taxonomy))
+    return Outcome(TOO_MANY_FAILED if is_over else DONE, summary, _lines(summary, plan.output, report_uri, taxonomy))
 
 
 def _run(
@@ -65,44 +67,6 @@ def _run(
                 update(now.num_videos, f"{now.num_failed} failed")
 
             return graph.scan_corpus(plan, config.resources, num_parts, show)
-
-
-def _summary(counts: list[ScanCounts], found: ScanSummary, max_failed_share: float) -> dict[str, Any]:
-    """Add up the parts.
-
-    Raises:
-        ArithmeticError: the counts do not add up.
-    """
-    kinds: Counter[str] = Counter()
-    for part in counts:
-        kinds.update(part.failures_by_kind)
-    seen, failed = sum(c.seen for c in counts), sum(c.failed for c in counts)
-    if seen != found.usable + failed or found.usable != found.kept + found.dropped:
-        raise ArithmeticError(
-            f"seen {seen} is not usable {found.usable} (kept {found.kept} + dropped {found.dropped}) + failed {failed}"
-        )
-    leaks = Counter(leak.kind for leak in found.leaks)
-    return {
-        "job": "scan_corpus",
-        "seen": seen,
-        "usable": found.usable,
-        "failed": failed,
-        "failures_by_kind": dict(sorted(kinds.items())),
-        "kept": found.kept,
-        "duplicates_dropped": found.dropped,
-        "same_bytes": found.same_bytes,
-        "near_duplicate_pairs": found.near_pairs,
-        "clusters": len(found.clusters),
-        "groups_joined": found.groups_joined,
-        "leaks": {kind: leaks[kind] for kind in (scan_summary.SAME, scan_summary.NEAR, scan_summary.GROUP)},
-        "conflicting_labels": len(found.conflicts),
-        "videos_by_split": found.splits,
-        "classes": len(found.classes),
-        "unlabelled": found.unlabelled,
-        "unknown_labels": found.unknown_labels,
-        "classes_without_videos": len(found.empty_classes),
-        "is_over_failed_share": failed > max_failed_share * seen,
-    }
 
 
 def _lines(summary: dict[str, Any], output: str, report_uri: str, taxonomy: Taxonomy | None) -> list[str]:

@@ -53,6 +53,26 @@ def test_histogram_bars_stay_inside_the_picture(counts: list[int], data: st.Data
             assert float(rect["y"]) + float(rect["height"]) <= charts.HISTOGRAM_PX[1]
 
 
+def test_a_distribution_has_bars_in_proportion_and_its_marks() -> None:
+    svg = charts.distribution([2, 4, 0], ["a", "b <c>", "d"], {0.0: "1", 1.5: "30"}, "seconds")
+    bars = shapes(svg, "rect", "good")
+    assert [round(float(b["height"]) / float(bars[1]["height"]), 2) for b in bars] == [0.5, 1, 0]
+    assert "<title>b &lt;c&gt;</title>" in svg
+    assert ">30</text>" in svg
+    assert ">seconds</text>" in svg
+
+
+@settings(deadline=None, max_examples=50)
+@given(counts=st.lists(st.integers(0, 10**9), max_size=60))
+def test_bars_of_a_distribution_stay_inside_the_picture(counts: list[int]) -> None:
+    svg = charts.distribution(counts, ["" for _ in counts], {}, "bytes")
+    for rect in shapes(svg, "rect", "good"):
+        assert float(rect["x"]) >= charts.MARGIN_LEFT_PX
+        assert float(rect["x"]) + float(rect["width"]) <= charts.HISTOGRAM_PX[0]
+        assert float(rect["y"]) >= 0
+        assert float(rect["y"]) + float(rect["height"]) <= charts.HISTOGRAM_PX[1]
+
+
 def test_reliability_puts_a_perfect_bin_on_the_diagonal() -> None:
     svg = charts.reliability([(0.5, 0.5, 10), (1.0, 0.0, 40), (float("nan"), 0.5, 3), (0.7, 0.5, 0)])
     dots = shapes(svg, "circle", "dot")

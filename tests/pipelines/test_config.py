@@ -11,11 +11,21 @@ from hypothesis import strategies as st
 
 from fal_model.errors import ConfigError
 from fal_model.ranges import Range
-from pipelines.config import LabelConfig, PrepareConfig, Resources
+from pipelines.config import LabelConfig, PrepareConfig, Resources, ScanConfig
 
-Section = type[LabelConfig] | type[PrepareConfig] | type[Resources]
-SECTIONS: dict[str, Section] = {"label": LabelConfig, "prepare": PrepareConfig, "resources": Resources}
-FIELDS = [(name, field.name) for name, cls in SECTIONS.items() for field in fields(cls)]
+Section = type[LabelConfig] | type[PrepareConfig] | type[Resources] | type[ScanConfig]
+SECTIONS: dict[str, Section] = {
+    "label": LabelConfig,
+    "prepare": PrepareConfig,
+    "resources": Resources,
+    "scan": ScanConfig,
+}
+FIELDS = [
+    (name, field.name)
+    for name, cls in SECTIONS.items()
+    for field in fields(cls)
+    if field.type not in {"bool", "Duplicates"}
+]
 
 
 def is_allowed(cls: Section, field: str, value: float) -> bool:

@@ -18,6 +18,8 @@ SCHEMAS = {
     "Failures": records.FAILURES,
     "Predictions": records.predictions_schema(K, T, D),
     "Shards": records.SHARD,
+    "Scanned videos": records.SCANNED,
+    "Duplicates": records.DUPLICATES,
 }
 
 
@@ -43,7 +45,7 @@ def test_the_document_names_every_column_in_order_with_its_type(title: str) -> N
     assert documented(title) == [(field.name, text_of(field.type)) for field in schema]
 
 
-@pytest.mark.parametrize("title", ["Labels", "Failures", "Predictions"])
+@pytest.mark.parametrize("title", ["Labels", "Failures", "Predictions", "Scanned videos", "Duplicates"])
 def test_output_tables_carry_the_version(title: str) -> None:
     assert SCHEMAS[title].metadata == {records.VERSION_KEY: str(records.SCHEMA_VERSION).encode()}
     assert f"`{records.VERSION_KEY.decode()}`" in CONTRACTS
