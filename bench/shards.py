@@ -184,7 +184,7 @@ def read_table(samples: Sequence[Sample], rounds: int) -> list[str]:
             for a, m in ((False, False), (True, False), (True, True))
         ]
         rates = [1000 / least_ms(partial(read, shards, plan), num_read(shards, plan), rounds) for plan in plans]
-        cells = [f"{ms:.2f}" for ms in stages] + [f"{rate:,.0f}" for rate in rates]
+        cells = [f"{ms:.2f}" if ms >= 0.01 else f"{ms:.4f}" for ms in stages] + [f"{rate:,.0f}" for rate in rates]
         lines.append(f"| {sample.name} | {' | '.join(cells)} |")
     return lines
 
