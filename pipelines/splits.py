@@ -253,7 +253,8 @@ class _Table:
 
     def _choose(self, unit: _Unit, label: str) -> str:
         open_names = [n for n in self.names if self.filled[n] < self.shares[n] * self.total] or self.names
-        best = max(open_names, key=lambda name: self._lack(unit, label, name))
+        lack = self._lack(unit, label)
+        best = max(open_names, key=lambda name: lack[name])
         main = self.names[0]
         if self._num_units[label] < self.cover_units and not self._units[label][main] and main in open_names:
             best = main  # a class too small for every split is learnt before it is tested
@@ -262,21 +263,25 @@ class _Table:
             is_due = self._num_units[other] >= self.cover_units and self._num_open[other] <= len(missing)
             if is_due and best not in missing:
                 self.num_forced += 1
-                return max(missing, key=lambda name: self._lack(unit, label, name))
+                return max(missing, key=lambda name: lack[name])
         return best
 
     def _missing(self, label: str) -> list[str]:
         return [name for name in self.names if not self._units[label][name]]
 
-    def _lack(self, unit: _Unit, label: str, name: str) -> float:
-        """Return how many videos of a class a split still lacks; what it lacks of the others counts a little too.
+    def _lack(self, unit: _Unit, label: str) -> dict[str, float]:
+        """Return how many videos of a class each split still lacks; what it lacks of the others counts a little too.
 
         Without the latter, three videos each of many classes would all go to the largest split.
         """
-        of_label, share = self.videos[label], self.shares[name]
-        others = sum(self.filled[n] - of_label[n] for n in self.names)
-        behind = share * others - (self.filled[name] - of_label[name])
-        return share * self._label_total[label] - of_label[name] + max(-unit.size, min(unit.size, behind))
+        of_label, total = self.videos[label], self._label_total[label]
+        others = {name: self.filled[name] - of_label[name] for name in self.names}
+        num_others = sum(others.values())
+        found = {}
+        for name, share in self.shares.items():
+            behind = share * num_others - others[name]
+            found[name] = share * total - of_label[name] + max(-unit.size, min(unit.size, behind))
+        return found
 
     def gaps(self) -> list[Gap]:
         """List the classes that a split with a share has nothing of."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 from fal_model.errors import ConfigError, ManifestError
 from pipelines.splits import NO_LABEL, Gap, SplitConfig, SplitPlan, assign_splits
 
+ROOT = Path(__file__).resolve().parents[2]
 Row = dict[str, Any]
 THREE = {"train": 0.8, "val": 0.1, "test": 0.1}
 SHARES = st.sampled_from([THREE, {"train": 1.0}, {"learn": 0.5, "hold": 0.5}, {"a": 0.3, "b": 0.3, "c": 0.3, "d": 0.1}])
@@ -153,6 +158,28 @@ def test_splits_never_change() -> None:
 
 
 FOR_EVER = {"test": ["v1", "v20", "v3"], "val": ["v15", "v2"]}
+
+
+def test_every_process_divides_alike() -> None:
+    """Sets of labels come in another order in each process."""
+    code = (
+        "from tests.pipelines.test_splits import SplitConfig, assign_splits, row\n"
+        "rows = [row(f'v{i}', *{f'c{i % 7}', f'd{i * i % 5}', f'e{i % 3}'}, group=str(i % 90)) for i in range(200)]\n"
+        "print(assign_splits(rows, SplitConfig()))\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(outputs) == 1
+    assert "'v199'" in outputs.pop()
 
 
 def test_many_small_classes_are_divided_together() -> None:
