@@ -53,6 +53,21 @@ def test_a_job_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert summary == {"job": "test", "exit_code": 0}
 
 
+def test_a_flag_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = (Argument("deep", "look at everything", is_flag=True),)
+    body = Body()
+    assert run(["label.limit=3", "--deep", "label.max_labels=2"], "Test.", flags, body) == 0
+    assert body.options == {"deep": "yes"}
+    assert body.config is not None
+    assert (body.config.label.limit, body.config.label.max_labels) == (3, 2)
+    assert run([], "Test.", flags, body) == 0
+    assert body.options == {"deep": ""}
+    with pytest.raises(SystemExit) as ended:
+        run(["--help"], "Test.", flags, body)
+    assert ended.value.code == 0
+    assert "--deep look at everything" in " ".join(capsys.readouterr().out.split())
+
+
 def test_too_many_failed_videos_are_their_own_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = start(Body(Outcome(TOO_MANY_FAILED, {}, [])), "--input", "in", "--output", str(tmp_path))
     assert code == 3
