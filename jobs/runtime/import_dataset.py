@@ -56,7 +56,7 @@ def import_dataset(options: dict[str, str], config: FalConfig) -> Outcome:
     with progress("matching", len(parsed.entries), "rows") as update:
         done = assemble(parsed, VideoIndex(found.files), options["split"], lambda n: update(n, "looked up"))
     files = _write(output, done, has_taxonomy=to_nodes is None)
-    too_many = done.left_out_share > config.importing.max_left_out_share
+    too_many = done.left_out_share > config.importing.max_left_out_share or not done.rows
     summary = {"job": "import_dataset", "format": of.value, "classes": options["classes"], **_counts(done), **files}
     return Outcome(TOO_MANY_FAILED if too_many else DONE, summary, _lines(done, files, too_many=too_many))
 
@@ -154,7 +154,8 @@ def _lines(done: Imported, files: dict[str, str], *, too_many: bool) -> list[str
         *(f"{name}: {place}" for name, place in files.items()),
     ]
     if too_many:
-        lines.append(f"left out: {done.left_out_share:.1%} of the rows, more than importing.max_left_out_share allows")
+        share = f"{done.left_out_share:.1%} of the rows, more than importing.max_left_out_share allows"
+        lines.append(f"left out: {share if done.rows else 'every row; the manifest is empty'}")
     return lines
 
 

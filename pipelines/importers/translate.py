@@ -69,23 +69,27 @@ def translate(parsed: Parsed, nodes: NodesOf) -> Parsed:
             if label not in found:
                 found[label] = nodes(label)
         used.update(list(labels))
-        result.entries.append(_entry(entry, {label: found[label] or () for label in labels}, result))
+        result.entries.append(_entry(entry, {label: found[label] for label in labels}, result))
     for label in sorted(label for label in found if not found[label]):
-        why = "is unknown to the class map" if found[label] is None else "has no certain class in Open FAL-500"
-        what = f"class {label!r} ({used[label]} rows) {why}"
-        result.problems.append(Problem(f"class {label}", Kind.NO_CLASS_IN_TREE, what))
+        kind, why = Kind.NO_CLASS_IN_TREE, "has no certain class in Open FAL-500"
+        if found[label] is None:
+            kind, why = Kind.UNKNOWN_CLASS, "is unknown to the class map"
+        result.problems.append(Problem(f"class {label}", kind, f"class {label!r} ({used[label]} rows) {why}"))
     return result
 
 
-def _entry(entry: Entry, known: Mapping[str, tuple[str, ...]], result: Parsed) -> Entry:
+def _entry(entry: Entry, found: Mapping[str, tuple[str, ...] | None], result: Parsed) -> Entry:
     if entry.labels is None or entry.left_out is not None:
         return entry
+    known = {label: nodes or () for label, nodes in found.items()}
     given = entry.segments or ()
     labels = tuple(dict.fromkeys(node for label in entry.labels for node in known[label]))
     if entry.labels and not labels:
         # That none of the tree's classes holds would be a claim nobody made.
         result.segments_dropped += len(given)
-        return replace(entry, labels=(), segments=None, left_out=Kind.NO_CLASS_IN_TREE)
+        is_known = all(found[label] is not None for label in entry.labels)
+        reason = Kind.NO_CLASS_IN_TREE if is_known else Kind.UNKNOWN_CLASS
+        return replace(entry, labels=(), segments=None, left_out=reason)
     segments = tuple(RawSegment(n, s.start, s.end, s.place, s.unusable) for s in given for n in known[s.label])
     result.segments_dropped += sum(not known[s.label] for s in given)
     return replace(entry, labels=labels, segments=segments or None)

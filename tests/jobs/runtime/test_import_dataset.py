@@ -209,21 +209,29 @@ def test_videos_without_truth_leave_no_taxonomy(tmp_path: Path) -> None:
     assert (summary["videos_without_truth"], "taxonomy" in summary) == (1, False)
 
 
+def test_an_empty_manifest_is_exit_code_3(
+    kinetics: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main([*kinetics, "--split", "test"]) == 3
+    assert "left out: every row; the manifest is empty\n" in capsys.readouterr().out
+    assert (tmp_path / "out" / "set.jsonl").read_bytes() == b""
+
+
 def test_labels_may_be_translated_to_open_fal_500(kinetics: tuple[str, ...], tmp_path: Path) -> None:
     annotations = tmp_path / "train.csv"
     annotations.write_text(KINETICS.replace("walking", "no such class"), encoding="utf-8")
-    assert script.main([*kinetics, "--classes", "open-fal-500"]) == 0
+    assert script.main([*kinetics, "--classes", "open-fal-500", "importing.max_left_out_share=0.7"]) == 0
     table = manifest.read_manifest(str(tmp_path / "out" / "set.jsonl"))
     assert table["labels"].to_pylist() == [list(open_fal_500_of("kinetics-700", "making tea"))]
     manifest.check_labels(table, open_fal_500())
     assert not (tmp_path / "out" / "set.taxonomy.json").exists()
     summary = json.loads((tmp_path / "out" / "set.summary.json").read_text(encoding="utf-8"))
-    assert (summary["taxonomy"], summary["rows_left_out"]) == ("open-fal-500", {"no_class_in_tree": 2})
+    assert (summary["taxonomy"], summary["rows_left_out"]) == ("open-fal-500", {"unknown_class": 2})
     what = "class 'no such class' (2 rows) is unknown to the class map"
     place = "class no such class"
     assert lines_of(tmp_path / "out" / "set.problems.jsonl")[0] == {
         "place": place,
-        "kind": "no_class_in_tree",
+        "kind": "unknown_class",
         "what": what,
     }
 

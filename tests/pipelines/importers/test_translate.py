@@ -28,6 +28,7 @@ def test_labels_and_segments_become_nodes_and_what_has_none_is_counted() -> None
         Entry("3", ("c",), labels=None),
         Entry("4", ("d",), labels=()),
         Entry("5", ("e",), left_out=Kind.BAD_ROW),
+        Entry("7", ("g",), labels=("odd", "typo")),
         Entry("6", ("f",), labels=("walking the dog",), segments=(segment("walking the dog", 1, 1),)),
     ]
     done = run(translate(Parsed(entries), nodes), *(f"{n}.mp4" for n in "abcdef"))
@@ -45,11 +46,11 @@ def test_labels_and_segments_become_nodes_and_what_has_none_is_counted() -> None
         {"video_id": "f.mp4", "labels": ["dog_walk"]},
     ]
     assert said(done.problems) == [
-        ("class odd", "no_class_in_tree", "class 'odd' (2 rows) has no certain class in Open FAL-500"),
-        ("class typo", "no_class_in_tree", "class 'typo' (1 rows) is unknown to the class map"),
+        ("class odd", "no_class_in_tree", "class 'odd' (3 rows) has no certain class in Open FAL-500"),
+        ("class typo", "unknown_class", "class 'typo' (2 rows) is unknown to the class map"),
         ("walking the dog 1", "segment_empty", "dog_walk, 1–1: has no length"),
     ]
-    assert dict(done.rows_left_out) == {"no_class_in_tree": 1, "bad_row": 1}
+    assert dict(done.rows_left_out) == {"no_class_in_tree": 1, "bad_row": 1, "unknown_class": 1}
     assert dict(done.segments_left_out) == {"no_class_in_tree": 2, "segment_empty": 1}
     assert [n.id for n in done.nodes] == ["dog_walk", "play", "sing"]
     check_counts(done)
