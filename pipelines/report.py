@@ -6,26 +6,20 @@ the page's content security policy allows exactly one script and no address outs
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fal_model.taxonomy import Taxonomy
-from pipelines import charts, storage
+from pipelines import charts, page, storage
 from pipelines.report_data import MAX_FAILURES_PER_KIND, ReportData, Truth, label_tree, page_data, read_report_data
 
 __all__ = ["Truth", "write_report"]
 
-DASH = "–"
 METRIC_NAMES = {
     "top1": "Top-1",
     "top5": "Top-5",
@@ -87,17 +81,15 @@ def write_report(
 
 
 def _render(data: ReportData, title: str, summary: Mapping[str, Any], taxonomy: Taxonomy, truth: Truth | None) -> str:
-    environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = page.environment()
     environment.globals.update(bar=charts.bar)
-    environment.filters.update(count=_count)
-    style, script = _asset("report.css"), _asset("report.js")
+    environment.filters.update(count=page.count)
+    style, script = page.asset("report.css"), page.asset("report.js")
     return environment.get_template("report.html").render(
         title=title,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        policy=_policy(style, script),
+        policy=page.policy(style, script),
         data=data,
         num_leaves=len(taxonomy.leaves),
         num_leaves_found=sum(data.num_top[taxonomy.nodes[i].id] > 0 for i in taxonomy.leaves),
@@ -112,32 +104,9 @@ def _render(data: ReportData, title: str, summary: Mapping[str, Any], taxonomy: 
         histogram=charts.histogram(data.bins, data.wrong_bins, "score of the top label"),
         tree=label_tree(data, taxonomy),
         max_failures=MAX_FAILURES_PER_KIND,
-        page_data=_json(page_data(data, taxonomy, truth)),
-        pictures=_json(data.pictures),
+        page_data=page.script_json(page_data(data, taxonomy, truth)),
+        pictures=page.script_json(data.pictures),
     )
-
-
-def _asset(name: str) -> str:
-    return (resources.files("pipelines") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """Allow this style sheet, this script and embedded pictures; nothing else, and no network."""
-    style_hash, script_hash = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
-    )
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _json(value: Any) -> Markup:
-    """Write JSON that may stand inside ``<script>``: no character that could end or open an element."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - escaped above
 
 
 def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
@@ -146,17 +115,21 @@ def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
     seen = _number(summary, "seen", data.num_labelled + data.num_failed)
     share = f"{failed / seen:.1%} of all" if failed and seen else ""
     return [
-        Tile("Videos seen", _count(seen), f"{_time(data.total_duration_s)} of video" if data.total_duration_s else ""),
+        Tile(
+            "Videos seen",
+            page.count(seen),
+            f"{page.time(data.total_duration_s)} of video" if data.total_duration_s else "",
+        ),
         Tile(
             "Labelled",
-            _count(labelled),
+            page.count(labelled),
             f"{labelled / seen:.1%} of all" if labelled and seen else "",
             "good" if labelled else "",
         ),
-        Tile("Failed", _count(failed), share, "bad" if failed else ""),
-        Tile("Clips", _count(_number(summary, "clips"))),
-        Tile("Wall time", _time(_number(summary, "wall_s"))),
-        Tile("Videos per second", _rate(_number(summary, "videos_per_s")), "end to end"),
+        Tile("Failed", page.count(failed), share, "bad" if failed else ""),
+        Tile("Clips", page.count(_number(summary, "clips"))),
+        Tile("Wall time", page.time(_number(summary, "wall_s"))),
+        Tile("Videos per second", page.rate(_number(summary, "videos_per_s")), "end to end"),
     ]
 
 
@@ -186,8 +159,8 @@ def _stages(summary: Mapping[str, Any]) -> list[Stage]:
         share = busy_s / longest_s if busy_s is not None and longest_s else None
         rate = _number(values, "videos_per_busy_s")
         facts = [
-            f"{_time(busy_s)} of work" if busy_s is not None else "",
-            f"{_rate(rate)} videos per second of work" if rate is not None else "",
+            f"{page.time(busy_s)} of work" if busy_s is not None else "",
+            f"{page.rate(rate)} videos per second of work" if rate is not None else "",
         ]
         is_bottleneck = name == summary.get("bottleneck")
         chart = charts.bar(share or 0.0, style="strong" if is_bottleneck else "")
@@ -217,7 +190,7 @@ def _metrics(truth: Truth | None) -> list[Tile]:
 
 def _metric(value: float) -> str:
     if not math.isfinite(value):
-        return DASH
+        return page.DASH
     return f"{value:.1%}" if 0 <= value <= 1 else f"{value:,.4g}"
 
 
@@ -238,24 +211,3 @@ def _number(values: Mapping[str, Any], name: str, default: float | None = None) 
     value = values.get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return value if is_number else default
-
-
-def _count(value: float | None) -> str:
-    return DASH if value is None else f"{value:,.0f}"
-
-
-def _rate(value: float | None) -> str:
-    if value is None:
-        return DASH
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
-
-
-def _time(value_s: float | None) -> str:
-    """Write a time in the two units that matter."""
-    if value_s is None:
-        return DASH
-    if value_s < 60:  # noqa: PLR2004 - seconds in a minute
-        return f"{value_s:.1f} s"
-    minutes, seconds = divmod(round(value_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
