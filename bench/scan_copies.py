@@ -50,7 +50,8 @@ def half_size(frame: Frame) -> Frame:
 
 def brighter(frame: Frame) -> Frame:
     """Raise brightness and contrast."""
-    return np.clip(frame.astype(np.float32) * 1.15 + 20, 0, 255).astype(np.uint8)
+    lit: Frame = np.clip(frame.astype(np.float32) * 1.15 + 20, 0, 255).astype(np.uint8)
+    return lit
 
 
 def watermarked(frame: Frame) -> Frame:
@@ -102,7 +103,7 @@ def frames_of(path: Path) -> tuple[list[Frame], Fraction]:
         for frame in container.decode(stream):
             if len(frames) == MAX_FRAMES:
                 break
-            frames.append(_smaller(frame.to_ndarray(format="rgb24")))
+            frames.append(_smaller(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)))
     return frames, rate
 
 
