@@ -19,7 +19,7 @@ from pipelines.standin import StandinCorpus, StandinVideo
 from pipelines.standin_render import render_frames
 from pipelines.video_writer import write_video
 
-CHUNK_VIDEOS = 16
+CHUNK_VIDEOS = 32
 _NUMBER = re.compile(r"[a-z]+-([0-9]+)-")
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 from pipelines.standin_difficulty import EASY, HARD, MEDIUM, SMALL, STANDARD, TINY, difficulty_numbers, picture_numbers
 
 
@@ -35,3 +39,20 @@ def test_pictures_grow_and_every_encoder_can_write_them() -> None:
     assert areas == sorted(areas)
     for numbers in (TINY, SMALL, MEDIUM):
         assert all(w % 2 == h % 2 == 0 and min(w, h) >= 64 for w, h in numbers.sizes_px)
+
+
+def written(value: object) -> str:
+    """Write a number of a difficulty as the page does."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return (" to " if len(value) == 2 else ", ").join(f"{number:g}" for number in value)
+    return f"{value:g}"
+
+
+def test_the_page_shows_these_numbers() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "stand-in.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+
+    names = [field.name for field in fields(EASY)]
+    assert rows == [(name, *(written(getattr(n, name)) for n in (EASY, STANDARD, HARD))) for name in names]

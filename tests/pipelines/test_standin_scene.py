@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.standin import StandinCorpus, StandinVideo
-from pipelines.standin_classes import APPEARANCES, appearance_of, program_of
+from pipelines.standin_classes import APPEARANCES, appearance_of, choose_classes, program_of
 from pipelines.standin_difficulty import Difficulty, difficulty_numbers
-from pipelines.standin_scene import sample_scene
+from pipelines.standin_scene import Scene, sample_scene
 from pipelines.standin_shapes import OUTSIDERS
 
 CORPUS = StandinCorpus(classes=500, videos_per_class=10)
@@ -150,3 +150,26 @@ def test_in_easy_only_the_objects_are_vivid() -> None:
         pale = [*scene.background, *(s.color for s in scene.sprites if s.shape in OUTSIDERS)]
         assert min(np.ptp(sprites[0].color) for sprites in scene.objects) > 30
         assert max(np.ptp(color) for color in pale) <= 60
+
+
+def test_what_is_around_the_objects_does_not_depend_on_the_classes() -> None:
+    for difficulty in DIFFICULTIES:
+        for video in some(difficulty, 12):
+            (first, *others), rng = video.events, np.random.Generator(np.random.PCG64(0))
+            leaves = [leaf for leaf in choose_classes(500) if leaf not in video.labels]
+            changed = first._replace(label=leaves[rng.integers(len(leaves))])
+            scenes = [sample_scene(v) for v in (video, replace(video, events=(changed, *others)))]
+
+            def around(scene: Scene) -> list[object]:
+                objects = {id(s) for sprites in scene.objects for s in sprites}
+                extras = [s for s in scene.sprites if id(s) not in objects]
+                # Where they are follows from where the objects leave room.
+                shown = [(s.shape, s.color, s.mark, s.angle_T.tolist()) for s in extras]
+                clutter = [(s.shape, s.radius_px, s.color, s.xy_T2.tolist()) for s in scene.clutter]
+                light = [scene.background, scene.texture_strength, scene.noise_sigma, scene.defocus_px]
+                return [shown, clutter, light, scene.texture, scene.posts, scene.zoom_T.tolist()]
+
+            assert around(scenes[0]) == around(scenes[1])
+            # Colours and size of the object are drawn alike too; where hue is bound, that is the class's.
+            one, other = (scene.objects[0][0] for scene in scenes)
+            assert difficulty == "easy" or (one.color, one.mark) == (other.color, other.mark)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ from jobs.runtime.make_corpus import generate, plan
 from pipelines import manifest
 from pipelines.standin import StandinCorpus
 from pipelines.standin_classes import choose_classes, standin_taxonomy
+from pipelines.standin_files import write_videos
 from tests.helpers.corpus import digests
+from tests.helpers.processes import PRIVATE_RAY, kill_job_when
 
 TINY = StandinCorpus(classes=2, videos_per_class=3, difficulty="easy", picture="tiny")
 
@@ -85,3 +89,26 @@ def test_videos_truth_and_broken_files_are_made_once(tmp_path: Path, ray_local: 
 
     assert script.main([*arguments, "corpus.has_broken=false"]) == 0
     assert manifest.load_input(str(folder / "test.jsonl"))[0].num_rows == 4
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_leaves_the_same_files(tmp_path: Path, ray_local: tuple[str, ...]) -> None:
+    corpus = replace(TINY, classes=20, videos_per_class=8)
+    settings = ["--classes=20", "--videos-per-class=8", "--difficulty=easy", "--picture=tiny"]
+    arguments = ["--output", str(tmp_path), *settings, "corpus.has_broken=false"]
+    train = tmp_path / "train"
+
+    def some_are_there() -> bool:
+        return train.is_dir() and sum(not p.name.startswith(".") for p in train.iterdir()) >= 5
+
+    assert kill_job_when("make_corpus.py", [*arguments, *PRIVATE_RAY], some_are_there) == -signal.SIGKILL
+    kept = {path: path.stat().st_mtime_ns for path in train.iterdir() if not path.name.startswith(".")}
+    assert 5 <= len(kept) < corpus.count("train")
+    assert not (tmp_path / "train.jsonl").exists()
+
+    assert script.main([*arguments, *ray_local]) == 0
+
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    write_videos(corpus.videos("train"), str(tmp_path / "alone"))
+    assert digests(train) == digests(tmp_path / "alone")
