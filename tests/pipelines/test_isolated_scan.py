@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from fal_model.errors import VideoError
+from fal_model.errors import FailureKind, VideoError
 from pipelines import isolation
-from pipelines.isolated_scan import IsolatedScanner
+from pipelines.isolated_scan import IsolatedScanner, Scan
 from pipelines.limits import DecodeLimits
 from pipelines.scan import NUM_PICTURES, PICTURE_PX, DeepCount, scan_video
 from tests.helpers import faulty_worker
@@ -98,3 +101,39 @@ def test_a_fault_is_one_failure_and_the_next_video_works(
         with video.open("rb") as file:
             assert scanner.scan(file).count == DeepCount(NUM_FRAMES, 0)
     assert count_descriptors() == num_descriptors
+
+
+@pytest.fixture(scope="module")
+def scanner() -> Iterator[IsolatedScanner]:
+    with IsolatedScanner(LIMITS, is_deep=True) as shared:
+        yield shared
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_gives_facts_or_a_kind(
+    data: st.DataObject, video: Path, scanner: IsolatedScanner, tmp_path: Path
+) -> None:
+    damaged = bytearray(video.read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        at, num_bytes = data.draw(st.integers(0, len(damaged) - 1)), data.draw(st.integers(1, 64))
+        damaged[at : at + num_bytes] = data.draw(st.binary(min_size=num_bytes, max_size=num_bytes))
+    del damaged[data.draw(st.integers(1, len(damaged))) :]
+    (tmp_path / "damaged.mp4").write_bytes(damaged)
+    found = outcome(scanner, tmp_path / "damaged.mp4")
+    if isinstance(found, VideoError):
+        assert found.kind not in {FailureKind.INTERNAL_ERROR, FailureKind.DECODER_CRASH}
+        assert found.message
+    else:
+        assert found.facts.num_pictures == len(found.pictures_NHWC) == len(found.times_s)
+        assert found.facts.duration_s > 0
+        assert found.count is not None
+
+
+def outcome(scanner: IsolatedScanner, path: Path) -> Scan | VideoError:
+    """Return what became of a file."""
+    try:
+        with path.open("rb") as file:
+            return scanner.scan(file)
+    except VideoError as error:
+        return error

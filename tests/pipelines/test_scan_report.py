@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fal_model.taxonomy import Node, Taxonomy
-from pipelines import scan_summary
+from pipelines import scan_summary, storage
 from pipelines.config import ScanConfig
-from pipelines.manifest import load_input, write_manifest
+from pipelines.manifest import load_input, read_manifest, write_manifest
 from pipelines.scan_job import ScanPlan, finished
 from pipelines.scan_report import split_name, write_report
 from tests.helpers.scanned import FAILED, ROWS, USABLE, scan_into, scene, write_scene
@@ -136,6 +136,24 @@ def test_a_corpus_without_splits_labels_or_usable_videos_says_so(tmp_path: Path)
     assert "No two videos are alike." in text
     assert "No video of the manifest has labels." in text
     assert "No video can be used." in text
+
+
+def test_everything_can_be_in_s3(bucket: str, tmp_path: Path) -> None:
+    video = write_scene(tmp_path / "v.mp4", scene(1)).read_bytes()
+    rows = [{"uri": f"{bucket}/videos/{name}.mp4", "split": name, "labels": ["run"]} for name in ("test", "train")]
+    for row in rows:
+        storage.write_bytes(str(row["uri"]), video)
+    write_manifest(f"{bucket}/m.jsonl", rows)
+    plan = scan_into(f"{bucket}/out", f"{bucket}/m.jsonl", ScanConfig(part_videos=1))
+    found = scan_summary.summarise(plan.output, plan.scan, TREE)
+    counts = scan_summary.counts_of(list(finished(plan.output).values()), found)
+    assert (counts["seen"], counts["kept"], counts["duplicates_dropped"]) == (2, 1, 1)
+    uri = write_report(plan.output, "S3", counts, found, TREE, plan.scan.part_videos)
+    assert uri == f"{bucket}/out/report.html"
+    assert b"same bytes" in storage.read_bytes(uri)
+    assert storage.read_bytes(uri).count(b"data:image/jpeg") == 4  # as a leak, and as a cluster
+    (row,) = read_manifest(f"{bucket}/out/manifest.parquet").to_pylist()
+    assert (row["uri"], row["group"]) == (f"{bucket}/videos/test.mp4", f"like:{bucket}/videos/test.mp4")
 
 
 def test_a_split_that_is_none_has_a_name() -> None:
