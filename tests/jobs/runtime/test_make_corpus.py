@@ -8,17 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import s3fs
 
 from fal_model.errors import ConfigError, OutputError
 from jobs import make_corpus as script
 from jobs.runtime.config import CorpusSection, load_config
 from jobs.runtime.make_corpus import generate, plan
 from pipelines import manifest
-from pipelines.standin import StandinCorpus
+from pipelines.standin import SPLITS, StandinCorpus
 from pipelines.standin_classes import choose_classes, standin_taxonomy
 from pipelines.standin_files import write_videos
 from tests.helpers.corpus import digests
-from tests.helpers.processes import PRIVATE_RAY, kill_job_when
+from tests.helpers.processes import PRIVATE_RAY, kill_job_when, run_job
+from tests.helpers.s3 import bucket, s3_client, s3_environment, s3_server
+
+__all__ = ["bucket", "s3_client", "s3_environment", "s3_server"]
 
 TINY = StandinCorpus(classes=2, videos_per_class=3, difficulty="easy", picture="tiny")
 
@@ -112,3 +116,19 @@ def test_a_killed_run_goes_on_and_leaves_the_same_files(tmp_path: Path, ray_loca
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     write_videos(corpus.videos("train"), str(tmp_path / "alone"))
     assert digests(train) == digests(tmp_path / "alone")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_corpus_is_made_in_s3(tmp_path: Path, bucket: str, s3_client: s3fs.S3FileSystem) -> None:
+    # A Ray of its own: its workers must have the variables that lead to the store.
+    settings = ["--classes=2", "--videos-per-class=3", "--difficulty=easy", "--picture=tiny", *PRIVATE_RAY]
+    done = run_job("make_corpus.py", ["--output", f"{bucket}/corpus", *settings])
+    assert done.returncode == 0, done.stderr
+    for split in SPLITS:
+        write_videos(TINY.videos(split), str(tmp_path / split))
+        files = {path.name: path.read_bytes() for path in (tmp_path / split).iterdir()}
+        assert {p.rpartition("/")[2]: s3_client.cat_file(p) for p in s3_client.ls(f"{bucket}/corpus/{split}")} == files
+    summary = json.loads(s3_client.cat_file(f"{bucket}/corpus/summary.json"))
+    assert (summary["train"], summary["val"], summary["test"], len(summary["broken"])) == (2, 2, 2, 9)
+    assert s3_client.exists(f"{bucket}/corpus/contact_sheet.html")
