@@ -41,10 +41,17 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two videos that are, or are not, copies of each other: how unlike their pictures are, the likest first."""
+    """Two videos that are, or are not, copies of each other.
+
+    Attributes:
+        what: How the one was made of the other, or where both are from.
+        few: Bits by which each picture of the video with fewer differs from the likest of the other; the likest first.
+        many: The same from the other's side.
+    """
 
     what: str
-    distances: tuple[int, ...]
+    few: tuple[int, ...]
+    many: tuple[int, ...]
 
 
 def real_folder() -> Path:
@@ -66,19 +73,19 @@ def hashes_of(scanner: IsolatedScanner, path: Path) -> Hashes:
 
 
 def compare(what: str, one: Hashes, other: Hashes) -> Pair:
-    """Note for each picture of the video with fewer how unlike the likest of the other is."""
+    """Note for each picture of two videos how unlike the likest of the other is."""
     if min(len(one), len(other)) == 0:
-        return Pair(what, ())
+        return Pair(what, (), ())
     few, many = sorted((one, other), key=len)
-    nearest = np.bitwise_count(few[:, None] ^ many[None]).min(axis=1)
-    return Pair(what, tuple(sorted(nearest.tolist())))
+    distances = np.bitwise_count(few[:, None] ^ many[None])
+    return Pair(what, *(tuple(sorted(distances.min(axis=axis).tolist())) for axis in (1, 0)))
 
 
 def is_found(pair: Pair, max_distance: int, min_share: float) -> bool:
     """Apply a rule as the scan does, but for any distance."""
-    count = len(pair.distances)
+    count = len(pair.few)
     needed = max(int(np.ceil(min_share * count)), min(2, count))
-    return count > 0 and pair.distances[needed - 1] <= max_distance
+    return count > 0 and max(pair.few[needed - 1], pair.many[needed - 1]) <= max_distance
 
 
 def copies(scanner: IsolatedScanner, bases: Sequence[Path], folder: Path) -> Iterator[Pair]:
