@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 READY := .venv/.ready
-BENCHES := bench/standin.py bench/sampling.py bench/cuts.py bench/flow.py bench/decode.py bench/isolation.py bench/leaks.py bench/fuzz.py bench/outcomes.py \
+BENCHES := bench/standin.py bench/shards.py bench/scan.py bench/sampling.py bench/cuts.py bench/flow.py bench/decode.py bench/isolation.py bench/leaks.py bench/fuzz.py bench/outcomes.py \
     bench/real_videos.py
 MODEL ?= demo/train/model
 ARGS ?=
