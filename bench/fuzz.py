@@ -42,8 +42,9 @@ LIMITS = DecodeLimits(
     wall_time_per_video_s=0.0,
     memory_bytes=2**30,
 )
-HANG_S = 30.0
-"""A case that the parent has not finished by then hangs: the limits should have ended it long before."""
+HANG_S = 90.0
+"""A case that the parent has not finished by then hangs: the limits, and the time that a child may take to start,
+should have ended it long before."""
 MAX_FINDINGS = 50
 """After so many something is broken for every file, and the run ends."""
 SAVED_KINDS = {FailureKind.DECODER_CRASH, FailureKind.TIMEOUT}

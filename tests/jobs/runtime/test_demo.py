@@ -16,9 +16,8 @@ from tests.helpers.report_folder import failure_row, write_folder
 
 
 def corpus(**broken: str) -> Corpus:
-    return Corpus(
-        "train.jsonl", "test.jsonl", "tree.json", "sheet.html", {f"broken/{name}.mp4": kind for name, kind in broken.items()}
-    )
+    expected = {f"broken/{name}.mp4": kind for name, kind in broken.items()}
+    return Corpus("train.jsonl", "test.jsonl", "tree.json", "sheet.html", expected)
 
 
 def test_failures_that_were_made_on_purpose_are_no_problem(tmp_path: Path) -> None:
