@@ -42,8 +42,12 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
 
 
 def read_folder(folder: str, columns: list[str] | None = None) -> pa.Table | None:
-    """Read every ``.parquet`` file of a folder in name order as one table; None where there is none."""
-    names = [n for n in storage.names_in(folder) if n.endswith(".parquet") and not n.startswith(".")]
+    """Read every ``.parquet`` file of a folder as one table; None where there is none.
+
+    Shorter names come first, then those of one length in order: part 100,000 comes after part 99,999.
+    """
+    found = [n for n in storage.names_in(folder) if n.endswith(".parquet") and not n.startswith(".")]
+    names = sorted(found, key=lambda name: (len(name), name))
     if not names:
         return None
     return pa.concat_tables([read_table(storage.join(folder, n), columns) for n in names])

@@ -79,7 +79,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
         tables.read_table(uri)
 
 
-def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_the_order_of_parts(tmp_path: Path) -> None:
     folder = str(tmp_path / "failures")
     assert tables.read_folder(folder) is None
     for name, ids in (("part-1", ["c"]), ("part-0", ["b", "a"]), ("part-2", [])):
@@ -89,6 +89,11 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     table = tables.read_folder(folder, ["video_id"])
     assert table is not None
     assert table.to_pydict() == {"video_id": ["b", "a", "c"]}
+    tables.write_table(f"{folder}/part-10.parquet", failures("d"))  # by letters it would come after part-1
+    tables.write_table(f"{folder}/part-2.parquet", failures("x"))
+    table = tables.read_folder(folder, ["video_id"])
+    assert table is not None
+    assert table.to_pydict() == {"video_id": ["b", "a", "c", "x", "d"]}
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
