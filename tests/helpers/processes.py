@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +25,10 @@ def run_job(script: str, arguments: Sequence[str], cwd: Path | None = None) -> s
 
 
 def kill_job_when(script: str, arguments: Sequence[str], has_come: Callable[[], bool]) -> int:
-    """Start a job, kill it and its children with SIGKILL as soon as something has come, and return its exit code.
+    """Start a job, kill it and all its processes with SIGKILL as soon as something has come, and return its exit code.
 
-    Ray's own daemons and workers are in other process groups: they notice within seconds that their driver is gone and
-    end by themselves. That is waited for: until then they may still write, and what is run next shares their folder.
+    Ray's daemons and workers are in process groups of their own. Left alone they notice within seconds that their driver
+    is gone, and until then they go on writing: a short job would be finished by them.
     """
     command = [sys.executable, str(ROOT / "jobs" / script), *arguments]
     with subprocess.Popen(
@@ -38,7 +39,9 @@ def kill_job_when(script: str, arguments: Sequence[str], has_come: Callable[[], 
         finally:
             family = descendants(process.pid)
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                for pid in (process.pid, *family):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
         code = process.wait()
         wait_until(lambda: not any(is_alive(pid) for pid in family))
         return code

@@ -98,8 +98,8 @@ def test_videos_truth_and_broken_files_are_made_once(tmp_path: Path, ray_local: 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_leaves_the_same_files(tmp_path: Path, ray_local: tuple[str, ...]) -> None:
-    corpus = replace(TINY, classes=20, videos_per_class=8)
-    settings = ["--classes=20", "--videos-per-class=8", "--difficulty=easy", "--picture=tiny"]
+    corpus = replace(TINY, classes=20, videos_per_class=16)
+    settings = ["--classes=20", "--videos-per-class=16", "--difficulty=easy", "--picture=tiny"]
     arguments = ["--output", str(tmp_path), *settings, "corpus.has_broken=false"]
     train = tmp_path / "train"
 
