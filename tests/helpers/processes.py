@@ -27,8 +27,8 @@ def run_job(script: str, arguments: Sequence[str], cwd: Path | None = None) -> s
 def kill_job_when(script: str, arguments: Sequence[str], has_come: Callable[[], bool]) -> int:
     """Start a job, kill it and all its processes with SIGKILL as soon as something has come, and return its exit code.
 
-    Ray's daemons and workers are in process groups of their own. Left alone they notice within seconds that their driver
-    is gone, and until then they go on writing: a short job would be finished by them.
+    Ray's daemons and workers are in process groups of their own. Left alone they notice within seconds that their
+    driver is gone, and until then they go on writing: a short job would be finished by them.
     """
     command = [sys.executable, str(ROOT / "jobs" / script), *arguments]
     with subprocess.Popen(
