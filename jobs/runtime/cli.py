@@ -20,6 +20,7 @@ from pipelines import manifest, storage
 
 DONE, FAILED, WRONG_USAGE, TOO_MANY_FAILED = 0, 1, 2, 3
 SUMMARY = "summary.json"
+INTERRUPTED = "interrupted; run the same command again to go on"
 LAST_LINES = {
     DONE: "done",
     FAILED: "failed",
@@ -70,6 +71,9 @@ def run(argv: Sequence[str] | None, description: str, arguments: Sequence[Argume
     except (FalError, OSError) as error:
         _leave_summary(options, str(error))
         return _fail(FAILED, [str(error)])
+    except KeyboardInterrupt:
+        _leave_summary(options, INTERRUPTED)
+        return _fail(FAILED, [INTERRUPTED])
     for line in outcome.lines:
         say(line)
     say(f"exit code {outcome.code}: {LAST_LINES[outcome.code]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,20 @@ def test_trouble_with_files_is_a_message_and_no_traceback(tmp_path: Path, capsys
     body = Body(OSError(5, "the store refused"))
     assert start(body, "--input", "in", "--output", str(tmp_path)) == FAILED
     assert "the store refused" in capsys.readouterr().err
+
+
+def test_an_interrupted_job_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(_options: Options, _config: FalConfig) -> Outcome:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it went on")
+
+    code = run(["--input", "a", "--output", str(tmp_path)], "Test the command line.", ARGUMENTS, stop)
+
+    assert code == FAILED
+    shown = capsys.readouterr()
+    assert "interrupted; run the same command again to go on" in shown.err
+    assert shown.out.splitlines()[-1] == "exit code 1: failed"
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["exit_code"] == FAILED
 
 
 def test_every_problem_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
