@@ -100,7 +100,7 @@ def test_a_fault_is_one_failure_and_the_next_video_works(
         assert failure(scanner, path) == says
         with video.open("rb") as file:
             assert scanner.scan(file).count == DeepCount(NUM_FRAMES, 0)
-    assert count_descriptors() == num_descriptors
+    assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def test_killing_the_child_under_a_video_is_one_failure(
         with pytest.raises(VideoError, match="decoder_crash: the decoding process died of SIGKILL"):
             list(clips)
     assert preparer.child_pid is None
-    assert count_descriptors() == num_descriptors
+    assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
     assert works(preparer, videos / "short.mp4")
 
 
@@ -347,7 +347,7 @@ def test_nobody_waits_for_a_child_that_takes_nothing(num_descriptors: int) -> No
         with pytest.raises(VideoError, match="timeout: decoding took longer than allowed and was ended"):
             child.request(0, clock)
     del child
-    assert count_descriptors() == num_descriptors
+    assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
 
 
 def test_pixels_that_are_no_numbers_are_a_crash() -> None:

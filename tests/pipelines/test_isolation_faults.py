@@ -65,7 +65,7 @@ def test_a_fault_is_one_failure_and_the_next_video_works(
             list(preparer.prepare(file)[1])
         assert preparer.child_pid is None
         assert not is_alive(pid)  # not even as a zombie
-        assert count_descriptors() == num_descriptors
+        assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
         assert works(preparer, good_video)
 
 
