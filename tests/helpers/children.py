@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from fal_model.spec import ClipSpec
@@ -36,7 +37,16 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def count_descriptors() -> int:
-    """Count our open descriptors."""
+Descriptors = frozenset[tuple[int, int, int]]
+"""Open descriptors as (number, device, inode): another file under an old number is another."""
+
+
+def open_descriptors() -> Descriptors:
+    """Return our open descriptors, without those that only wait to be collected."""
     gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
+    found = set()
+    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):  # the descriptor of the listing itself is closed by now
+            status = os.fstat(number)
+            found.add((number, status.st_dev, status.st_ino))
+    return frozenset(found)

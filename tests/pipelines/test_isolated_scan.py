@@ -16,7 +16,7 @@ from pipelines.isolated_scan import IsolatedScanner, Scan
 from pipelines.limits import DecodeLimits
 from pipelines.scan import NUM_PICTURES, PICTURE_PX, DeepCount, scan_video
 from tests.helpers import faulty_worker
-from tests.helpers.children import count_descriptors, is_alive
+from tests.helpers.children import is_alive, open_descriptors
 from tests.helpers.faulty_worker import fault_file
 from tests.helpers.scanned import NUM_FRAMES, scene, write_scene
 
@@ -94,13 +94,13 @@ def test_a_fault_is_one_failure_and_the_next_video_works(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, limits: DecodeLimits, says: str
 ) -> None:
     monkeypatch.setattr(isolation, "WORKER_MODULE", faulty_worker.MODULE)
-    num_descriptors = count_descriptors()
+    descriptors_before = open_descriptors()
     path = fault_file(tmp_path / "fault", fault)
     with IsolatedScanner(limits, is_deep=True) as scanner:
         assert failure(scanner, path) == says
         with video.open("rb") as file:
             assert scanner.scan(file).count == DeepCount(NUM_FRAMES, 0)
-    assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
+    assert open_descriptors() <= descriptors_before
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from pipelines.isolation import IsolatedPreparer, _Child, _Clock, _kill, open_re
 from pipelines.limits import DecodeLimits
 from pipelines.video_writer import write_video
 from tests.helpers import free_worker
-from tests.helpers.children import SPEC, count_descriptors, is_alive, pid_of, works
+from tests.helpers.children import SPEC, Descriptors, is_alive, open_descriptors, pid_of, works
 from tests.helpers.model import random_clip
 from tests.helpers.video import numbered_video
 
@@ -78,8 +78,8 @@ def test_nobody_waits_for_ever_for_a_child_that_does_not_die(monkeypatch: pytest
 
 
 @pytest.fixture
-def num_descriptors() -> int:
-    return count_descriptors()
+def descriptors_before() -> Descriptors:
+    return open_descriptors()
 
 
 def test_the_child_gives_exactly_what_this_process_would(preparer: IsolatedPreparer, videos: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_bad_video_is_told_by_the_child_which_lives_on(
 
 
 def test_killing_the_child_under_a_video_is_one_failure(
-    preparer: IsolatedPreparer, videos: Path, num_descriptors: int
+    preparer: IsolatedPreparer, videos: Path, descriptors_before: Descriptors
 ) -> None:
     with (videos / "long.mp4").open("rb") as file:
         _, clips = preparer.prepare(file)
@@ -145,7 +145,7 @@ def test_killing_the_child_under_a_video_is_one_failure(
         with pytest.raises(VideoError, match="decoder_crash: the decoding process died of SIGKILL"):
             list(clips)
     assert preparer.child_pid is None
-    assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
+    assert open_descriptors() <= descriptors_before
     assert works(preparer, videos / "short.mp4")
 
 
@@ -334,7 +334,7 @@ def take_for_ever(child: _Child, clock: _Clock) -> None:
         child.take(0, clock)
 
 
-def test_nobody_waits_for_a_child_that_takes_nothing(num_descriptors: int) -> None:
+def test_nobody_waits_for_a_child_that_takes_nothing(descriptors_before: Descriptors) -> None:
     clock = _Clock(DecodeLimits(wall_time_s=0.05))
     child = _Child.__new__(_Child)
     child._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -347,7 +347,7 @@ def test_nobody_waits_for_a_child_that_takes_nothing(num_descriptors: int) -> No
         with pytest.raises(VideoError, match="timeout: decoding took longer than allowed and was ended"):
             child.request(0, clock)
     del child
-    assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
+    assert open_descriptors() <= descriptors_before
 
 
 def test_pixels_that_are_no_numbers_are_a_crash() -> None:

@@ -13,7 +13,7 @@ from pipelines import isolation
 from pipelines.isolation import IsolatedPreparer, _environment
 from pipelines.limits import DecodeLimits
 from tests.helpers import faulty_worker
-from tests.helpers.children import SPEC, count_descriptors, is_alive, pid_of, works
+from tests.helpers.children import SPEC, Descriptors, is_alive, open_descriptors, pid_of, works
 from tests.helpers.faulty_worker import fault_file
 from tests.helpers.video import numbered_video
 
@@ -33,8 +33,8 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def num_descriptors() -> int:
-    return count_descriptors()
+def descriptors_before() -> Descriptors:
+    return open_descriptors()
 
 
 @pytest.mark.usefixtures("faulty")
@@ -55,7 +55,12 @@ def num_descriptors() -> int:
     ],
 )
 def test_a_fault_is_one_failure_and_the_next_video_works(
-    good_video: Path, tmp_path: Path, num_descriptors: int, fault: str, limits: DecodeLimits, says: str
+    good_video: Path,
+    tmp_path: Path,
+    descriptors_before: Descriptors,
+    fault: str,
+    limits: DecodeLimits,
+    says: str,
 ) -> None:
     path = fault_file(tmp_path / "fault", fault)
     with IsolatedPreparer(SPEC, limits) as preparer:
@@ -65,7 +70,7 @@ def test_a_fault_is_one_failure_and_the_next_video_works(
             list(preparer.prepare(file)[1])
         assert preparer.child_pid is None
         assert not is_alive(pid)  # not even as a zombie
-        assert count_descriptors() <= num_descriptors  # fewer, where one of an earlier test was collected
+        assert open_descriptors() <= descriptors_before
         assert works(preparer, good_video)
 
 
