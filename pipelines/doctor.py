@@ -215,14 +215,19 @@ def gpu_facts() -> list[Fact]:
     return [fact("GPU", f"{name}, {_gib(free)} of {_gib(total)} free")]
 
 
-def decoding_facts() -> list[Fact]:
-    """Start a decoding process, have it decode the smallest video, and ask how well it is shut in."""
+def decoding_facts(worker: str = "pipelines.decode_worker") -> list[Fact]:
+    """Start a decoding process, have it decode the smallest video, and ask how well it is shut in.
+
+    Args:
+        worker: The module that the process runs.
+    """
     from pipelines.decode_worker import SMALLEST_VIDEO
     from pipelines.isolation import IsolatedPreparer, why_unconfined
 
     try:
-        unconfined = why_unconfined()
-        with tempfile.TemporaryFile() as file, IsolatedPreparer(_SMALL_CLIP, DecodeLimits()) as preparer:
+        unconfined = why_unconfined(worker)
+        preparer = IsolatedPreparer(_SMALL_CLIP, DecodeLimits(), worker=worker)
+        with tempfile.TemporaryFile() as file, preparer:
             file.write(SMALLEST_VIDEO)
             file.flush()
             info, clips = preparer.prepare(file)

@@ -52,13 +52,16 @@ def why_unsafe(version: str) -> str:
     return f"FFmpeg {version} has known security holes; the first versions without them are {wanted}"
 
 
-def check_build() -> None:
+def check_build(build: FFmpegBuild) -> None:
     """Refuse to decode with an FFmpeg that is known to be unsafe.
+
+    Args:
+        build: What :func:`build_in_use` gives.
 
     Raises:
         RuntimeError: it is, and nobody has accepted the risk by :data:`RISK_VARIABLE`.
     """
-    problem = why_unsafe(build_in_use().version)
+    problem = why_unsafe(build.version)
     if problem and os.environ.get(RISK_VARIABLE) != "1":
         raise RuntimeError(f"{problem}: install a newer PyAV (av), or set {RISK_VARIABLE}=1 to accept the risk")
 

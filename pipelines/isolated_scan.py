@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipelines import answers
 from pipelines.decode_worker import Operation
-from pipelines.isolation import IsolatedDecoder
+from pipelines.isolation import WORKER_MODULE, IsolatedDecoder
 from pipelines.limits import DecodeLimits
 from pipelines.scan import PICTURES, DeepCount, VideoFacts
 
@@ -38,10 +38,11 @@ class IsolatedScanner(IsolatedDecoder):
     Args:
         limits: What one video may cost.
         is_deep: Decode every frame, to count those that are damaged.
+        worker: The module that the child runs.
     """
 
-    def __init__(self, limits: DecodeLimits, *, is_deep: bool = False) -> None:
-        super().__init__(PICTURES, limits, Operation.DEEP_SCAN if is_deep else Operation.SCAN)
+    def __init__(self, limits: DecodeLimits, *, is_deep: bool = False, worker: str = WORKER_MODULE) -> None:
+        super().__init__(PICTURES, limits, Operation.DEEP_SCAN if is_deep else Operation.SCAN, worker=worker)
 
     def scan(self, source: BinaryIO) -> Scan:
         """Scan a video.

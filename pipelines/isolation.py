@@ -28,17 +28,21 @@ from pipelines import answers
 from pipelines.clip_ring import RingReader, are_numbers
 from pipelines.clips import Clip, VideoInfo
 from pipelines.decode_worker import REQUEST, TAKEN, Operation
-from pipelines.ffmpeg_builds import check_build
+from pipelines.ffmpeg_builds import build_in_use, check_build
 from pipelines.limits import DecodeLimits
 
 WORKER_MODULE = "pipelines.decode_worker"
 START_TIMEOUT_S = 60.0
 """Longest wait for a child to import what it needs, seconds."""
 EXIT_TIMEOUT_S = 5.0
+"""Longest wait for a child that was killed or that has closed its socket to be gone, seconds."""
 
 
-def why_unconfined() -> str:
+def why_unconfined(worker: str = WORKER_MODULE) -> str:
     """Start a decoding process and ask what it could not give up.
+
+    Args:
+        worker: The module that the process runs.
 
     Returns:
         Empty if its system calls are filtered; otherwise why not, and then only the limits on resources hold.
@@ -46,7 +50,7 @@ def why_unconfined() -> str:
     Raises:
         RuntimeError: the process could not be started.
     """
-    child = _Child(ClipSpec(), DecodeLimits(), Operation.CLIPS)
+    child = _Child(ClipSpec(), DecodeLimits(), Operation.CLIPS, worker)
     child.end()
     return child.unconfined
 
@@ -58,12 +62,14 @@ class IsolatedDecoder:
         spec: What a clip is.
         limits: What one video may cost.
         operation: What the child does with a video.
+        worker: The module that the child runs.
     """
 
-    def __init__(self, spec: ClipSpec, limits: DecodeLimits, operation: Operation) -> None:
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits, operation: Operation, *, worker: str) -> None:
         self._spec = spec
         self._limits = limits
         self._operation = operation
+        self._worker = worker
         self._child: _Child | None = None
         self._video_number = 0
         self._is_busy = False
@@ -107,8 +113,8 @@ class IsolatedDecoder:
         if self._is_busy or (self._child is not None and self._child.process.poll() is not None):
             self.close()  # the clips of the video before were not all taken, or somebody killed the child
         if self._child is None:
-            check_build()
-            self._child = _Child(self._spec, self._limits, self._operation)
+            check_build(build_in_use())
+            self._child = _Child(self._spec, self._limits, self._operation, self._worker)
         return self._child
 
     def _next_header(self, child: _Child, clock: _Clock) -> dict[str, Any]:
@@ -137,10 +143,11 @@ class IsolatedPreparer(IsolatedDecoder):
     Args:
         spec: What a clip is.
         limits: What one video may cost.
+        worker: The module that the child runs.
     """
 
-    def __init__(self, spec: ClipSpec, limits: DecodeLimits) -> None:
-        super().__init__(spec, limits, Operation.CLIPS)
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits, *, worker: str = WORKER_MODULE) -> None:
+        super().__init__(spec, limits, Operation.CLIPS, worker=worker)
 
     def prepare(self, source: BinaryIO) -> tuple[VideoInfo, Iterator[Clip]]:
         """Read a video into clips, as :func:`pipelines.clips.prepare_clips` does.
@@ -217,7 +224,9 @@ class _Clock:
 class _Child:
     """The process, the shared memory and our end of the socket; all end when this object does."""
 
-    def __init__(self, spec: ClipSpec, limits: DecodeLimits, operation: Operation) -> None:
+    exit_timeout_s = EXIT_TIMEOUT_S
+
+    def __init__(self, spec: ClipSpec, limits: DecodeLimits, operation: Operation, worker: str) -> None:
         # Held by nothing else: it goes with the last reference, for a thread may still be copying out of it.
         self._ring = RingReader(spec)
         with ExitStack() as kept, ExitStack() as given:
@@ -230,7 +239,7 @@ class _Child:
             given.callback(channel.close)
             descriptors = {"channel": channel.fileno(), "ring": self._ring.descriptor, "lifeline": lifeline}
             options = {"operation": operation.value, "spec": spec.to_dict(), "limits": limits.to_dict()}
-            self.process = _start(descriptors, options)
+            self.process = _start(worker, descriptors, options)
             kept.callback(_kill, self.process)
             self.end = weakref.finalize(self, kept.pop_all().close)
         try:
@@ -283,7 +292,7 @@ class _Child:
     def _crash(self) -> VideoError:
         """Say what the child died of."""
         try:
-            code = self.process.wait(timeout=EXIT_TIMEOUT_S)
+            code = self.process.wait(timeout=self.exit_timeout_s)
         except subprocess.TimeoutExpired:
             return VideoError(FailureKind.DECODER_CRASH, "the decoding process closed its socket")
         if code == -signal.SIGXCPU:
@@ -291,9 +300,9 @@ class _Child:
         return VideoError(FailureKind.DECODER_CRASH, f"the decoding process died of {_cause_of(code)}")
 
 
-def _start(descriptors: dict[str, int], options: dict[str, Any]) -> subprocess.Popen[bytes]:
+def _start(worker: str, descriptors: dict[str, int], options: dict[str, Any]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own module, no shell
-        [sys.executable, "-P", "-m", WORKER_MODULE, json.dumps({**descriptors, **options})],
+        [sys.executable, "-P", "-m", worker, json.dumps({**descriptors, **options})],
         pass_fds=list(descriptors.values()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -314,10 +323,10 @@ def _cause_of(code: int) -> str:
         return f"signal {-code}"
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes], timeout_s: float = EXIT_TIMEOUT_S) -> None:
     process.kill()
     with suppress(subprocess.TimeoutExpired):  # the kernel holds it, in a read that hangs; Python reaps it later
-        process.wait(timeout=EXIT_TIMEOUT_S)
+        process.wait(timeout=timeout_s)
 
 
 def open_read_only(source: BinaryIO) -> int:

@@ -21,7 +21,7 @@ from pipelines.frame_stream import FrameStream
 from pipelines.frame_table import Run
 from pipelines.limits import DecodeLimits
 from pipelines.packets import Layout, lay_out
-from pipelines.video import Decoded, VideoSource
+from pipelines.video import HELD_BYTES, SKIP_BYTES, Decoded, VideoSource
 
 LONG_RUN = 16
 """Packets that are worth a few more, so as not to be decoded twice."""
@@ -51,6 +51,8 @@ class PictureReader:
     Args:
         source: Readable and seekable; read from its beginning, never closed here.
         limits: What the video may cost.
+        held_bytes: As of :class:`pipelines.video.VideoSource`.
+        skip_bytes: The same.
 
     Attributes:
         video: The opened stream.
@@ -60,8 +62,10 @@ class PictureReader:
         VideoError: not a video, not allowed, over a limit, or without frames.
     """
 
-    def __init__(self, source: BinaryIO, limits: DecodeLimits) -> None:
-        self.video = VideoSource(source, limits)
+    def __init__(
+        self, source: BinaryIO, limits: DecodeLimits, *, held_bytes: int = HELD_BYTES, skip_bytes: int = SKIP_BYTES
+    ) -> None:
+        self.video = VideoSource(source, limits, held_bytes=held_bytes, skip_bytes=skip_bytes)
         try:
             self._layout = _lay_out(self.video, limits)
         except BaseException:  # whatever it was travels on

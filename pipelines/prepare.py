@@ -14,7 +14,7 @@ from fal_model.spec import ClipSpec
 from pipelines import pixels, storage
 from pipelines.clip_batches import BatchMeta, ClipArrays, ClipMeta, Failure, VideoMeta
 from pipelines.clips import Clip
-from pipelines.isolation import IsolatedPreparer
+from pipelines.isolation import WORKER_MODULE, IsolatedPreparer
 from pipelines.limits import DecodeLimits
 
 THUMBNAIL_QUALITY = 70
@@ -31,14 +31,23 @@ class BatchPreparer:
         limits: What a video may cost.
         batch_clips: Clips per batch.
         attempts: How often a video whose decoder crashed or whose store failed is tried in all.
+        worker: The module that the decoder process runs.
     """
 
-    def __init__(self, spec: ClipSpec, limits: DecodeLimits, batch_clips: int, attempts: int = MAX_ATTEMPTS) -> None:
+    def __init__(
+        self,
+        spec: ClipSpec,
+        limits: DecodeLimits,
+        batch_clips: int,
+        attempts: int = MAX_ATTEMPTS,
+        *,
+        worker: str = WORKER_MODULE,
+    ) -> None:
         self.spec = spec
         self.limits = limits
         self.batch_clips = batch_clips
         self.attempts = attempts
-        self._decoder = IsolatedPreparer(spec, limits)
+        self._decoder = IsolatedPreparer(spec, limits, worker=worker)
 
     def __enter__(self) -> Self:
         return self

@@ -40,9 +40,7 @@ from pipelines.stream_facts import StreamFacts, stream_facts, turn_of
 from pipelines.tone import to_standard_range
 
 HELD_BYTES = 64 * 2**20
-"""Compressed video kept in memory between the two passes; more is read again from the file."""
-SKIP_READ_BYTES = 2 * 2**20
-"""Reading on over this much is no dearer than a seek."""
+SKIP_BYTES = 2 * 2**20
 IO_BUFFER_BYTES = 128 * 2**10
 MARGIN_PX = 512
 """Rows and columns that a decoder may need beside the picture."""
@@ -74,6 +72,8 @@ class VideoSource:
     Args:
         source: Readable and seekable; read from its beginning, never closed here.
         limits: What the video may cost.
+        held_bytes: Compressed video kept in memory between the two passes; more is read again from the file.
+        skip_bytes: Reading on over this much is no dearer than a seek.
 
     Attributes:
         packets: Every packet of the stream, in decoding order.
@@ -88,9 +88,12 @@ class VideoSource:
         VideoError: not a video, not allowed, or over a limit.
     """
 
-    def __init__(self, source: BinaryIO, limits: DecodeLimits) -> None:
+    def __init__(
+        self, source: BinaryIO, limits: DecodeLimits, *, held_bytes: int = HELD_BYTES, skip_bytes: int = SKIP_BYTES
+    ) -> None:
         av.logging.set_level(av.logging.PANIC)
         self._limits = limits
+        self._held_bytes, self._skip_bytes = held_bytes, skip_bytes
         self._head = read_head(source, limits.max_bytes)
         self._source = NamelessFile(source)
         self._held: list[Packet[VideoStream]] = []
@@ -290,9 +293,9 @@ class VideoSource:
                 and not is_encrypted
                 and not (may_hide and is_hidden(codec, memoryview(packet))),
             )
-            if log.num_bytes <= HELD_BYTES:
+            if log.num_bytes <= self._held_bytes:
                 self._held.append(packet)
-        if log.num_bytes > HELD_BYTES:
+        if log.num_bytes > self._held_bytes:
             self._held.clear()
         return log.packets()
 
@@ -302,7 +305,7 @@ class VideoSource:
             yield from enumerate(self._held[index:], index)
             return
         at = self._position
-        if at is None or at > index or self.packets.size_bytes[at:index].sum() > SKIP_READ_BYTES:
+        if at is None or at > index or self.packets.size_bytes[at:index].sum() > self._skip_bytes:
             at = self._seek(index)
         for packet in self._demux():
             at = self._position = self._read.find(packet.pts, packet.size, at) + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import doctor, isolation
+from pipelines import doctor
 from pipelines.doctor import (
     Fact,
     Status,
@@ -122,16 +122,14 @@ def test_a_library_that_does_not_load_is_a_fact_and_exit_code_1(tmp_path: Path, 
     assert {(f["status"], f["advice"]) for f in broken} == {("fail", "make setup")}
 
 
-def test_a_machine_on_which_nothing_decodes_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "WORKER_MODULE", "pipelines.no_such_module")
-    (found,) = doctor.decoding_facts()
+def test_a_machine_on_which_nothing_decodes_is_broken() -> None:
+    (found,) = doctor.decoding_facts("pipelines.no_such_module")
     assert found.status is Status.FAIL
     assert "could not start" in found.found
 
 
-def test_a_weak_sandbox_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "WORKER_MODULE", free_worker.MODULE)
-    found = named(doctor.decoding_facts(), "sandbox")
+def test_a_weak_sandbox_is_told() -> None:
+    found = named(doctor.decoding_facts(free_worker.MODULE), "sandbox")
     assert (found.status, found.found) == (Status.WARN, "no filter is known for 'pdp11'")
 
 

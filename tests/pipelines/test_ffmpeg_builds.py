@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import pytest
 
 from fal_model.spec import ClipSpec
-from pipelines import ffmpeg_builds
 from pipelines.ffmpeg_builds import FFmpegBuild, build_in_use, check_build, missing, parse_version, why_unsafe
 from pipelines.isolation import IsolatedPreparer
 from pipelines.limits import DecodeLimits
@@ -18,7 +18,7 @@ def test_the_build_in_use_is_told_and_safe() -> None:
     assert {"libavcodec", "libavformat", "libswscale"} <= set(build.libraries)
     assert parse_version(build.version) is not None
     assert why_unsafe(build.version) == ""
-    check_build()
+    check_build(build)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,20 @@ def test_versions_without_the_fixes_may_not(version: str) -> None:
     assert why_unsafe(version) == expected
 
 
-def test_no_child_decodes_with_an_old_build_unless_somebody_accepts_the_risk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ffmpeg_builds, "build_in_use", lambda: FFmpegBuild("8.0.1", "17.0.0", {}))
+def test_an_old_build_is_refused_unless_somebody_accepts_the_risk(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = FFmpegBuild("8.0.1", "17.0.0", {})
+    with pytest.raises(RuntimeError, match=r"FFmpeg 8\.0\.1 has known .* or set FAL_ALLOW_OLD_FFMPEG=1 to accept"):
+        check_build(old)
+    monkeypatch.setenv("FAL_ALLOW_OLD_FFMPEG", "1")
+    check_build(old)
+
+
+def test_no_child_starts_with_an_old_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "ffmpeg_version_info", "8.0.1")  # what PyAV says of itself; there is one PyAV here
     path = numbered_video(tmp_path / "a.mp4", 10)
     spec = ClipSpec(num_frames=2, size_px=32, flow_size_px=8)
     with path.open("rb") as file, IsolatedPreparer(spec, DecodeLimits()) as preparer:
-        with pytest.raises(RuntimeError, match=r"FFmpeg 8\.0\.1 has known .* or set FAL_ALLOW_OLD_FFMPEG=1 to accept"):
+        with pytest.raises(RuntimeError, match=r"FFmpeg 8\.0\.1 has known security holes"):
             preparer.prepare(file)
         assert preparer.child_pid is None
         monkeypatch.setenv("FAL_ALLOW_OLD_FFMPEG", "1")

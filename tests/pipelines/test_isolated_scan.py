@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fal_model.errors import FailureKind, VideoError
-from pipelines import isolation
 from pipelines.isolated_scan import IsolatedScanner, Scan
 from pipelines.limits import DecodeLimits
 from pipelines.scan import NUM_PICTURES, PICTURE_PX, DeepCount, scan_video
@@ -91,12 +90,11 @@ def test_a_broken_file_is_a_failure_and_the_same_child_goes_on(video: Path, tmp_
     ],
 )
 def test_a_fault_is_one_failure_and_the_next_video_works(
-    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, limits: DecodeLimits, says: str
+    video: Path, tmp_path: Path, fault: str, limits: DecodeLimits, says: str
 ) -> None:
-    monkeypatch.setattr(isolation, "WORKER_MODULE", faulty_worker.MODULE)
     descriptors_before = open_descriptors()
     path = fault_file(tmp_path / "fault", fault)
-    with IsolatedScanner(limits, is_deep=True) as scanner:
+    with IsolatedScanner(limits, is_deep=True, worker=faulty_worker.MODULE) as scanner:
         assert failure(scanner, path) == says
         with video.open("rb") as file:
             assert scanner.scan(file).count == DeepCount(NUM_FRAMES, 0)

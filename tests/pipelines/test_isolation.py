@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ import pytest
 
 from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
-from pipelines import isolation
 from pipelines.clip_ring import RingReader, RingWriter, places
 from pipelines.clips import Clip, VideoInfo, prepare_clips
 from pipelines.isolation import IsolatedPreparer, _Child, _Clock, _kill, open_read_only, why_unconfined
@@ -64,16 +62,15 @@ def facts_of(clip: Clip, spec: ClipSpec) -> list[Any]:
     ]
 
 
-def test_nobody_waits_for_ever_for_a_child_that_does_not_die(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_ever_for_a_child_that_does_not_die() -> None:
     """As one does that hangs in the kernel: the signal arrives later."""
 
     class Undead(subprocess.Popen[bytes]):
         def kill(self) -> None:
             pass
 
-    monkeypatch.setattr(isolation, "EXIT_TIMEOUT_S", 0.01)
     with Undead(["cat"], stdin=subprocess.PIPE) as process:
-        _kill(process)
+        _kill(process, timeout_s=0.01)
         assert process.poll() is None
 
 
@@ -240,17 +237,15 @@ def test_the_child_is_confined_here() -> None:
     assert not why_unconfined()
 
 
-def test_a_child_that_is_not_confined_says_so(monkeypatch: pytest.MonkeyPatch, videos: Path) -> None:
-    monkeypatch.setattr(isolation, "WORKER_MODULE", free_worker.MODULE)
-    assert why_unconfined() == "no filter is known for 'pdp11'"
-    with IsolatedPreparer(SPEC, LIMITS) as preparer:  # it decodes all the same
+def test_a_child_that_is_not_confined_says_so(videos: Path) -> None:
+    assert why_unconfined(free_worker.MODULE) == "no filter is known for 'pdp11'"
+    with IsolatedPreparer(SPEC, LIMITS, worker=free_worker.MODULE) as preparer:  # it decodes all the same
         assert works(preparer, videos / "short.mp4")
 
 
-def test_a_child_that_cannot_start_is_no_videos_fault(monkeypatch: pytest.MonkeyPatch, videos: Path) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+def test_a_child_that_cannot_start_is_no_videos_fault(videos: Path) -> None:
     with (
-        IsolatedPreparer(SPEC, LIMITS) as preparer,
+        IsolatedPreparer(SPEC, LIMITS, worker="pipelines.no_such_module") as preparer,
         (videos / "short.mp4").open("rb") as file,
         pytest.raises(RuntimeError, match=r"the decoding process could not start: .* died of exit code 1"),
     ):
@@ -316,10 +311,10 @@ def test_what_a_child_died_of_is_told(command: str, says: str) -> None:
             child.receive(_Clock(LIMITS))
 
 
-def test_a_child_that_only_closes_its_socket_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "EXIT_TIMEOUT_S", 0.01)
+def test_a_child_that_only_closes_its_socket_is_a_crash() -> None:
     says = "decoder_crash: the decoding process closed its socket"
     for child in lost_child():
+        child.exit_timeout_s = 0.01
         with pytest.raises(VideoError, match=says):
             child.receive(_Clock(LIMITS))
         with pytest.raises(VideoError, match=says):

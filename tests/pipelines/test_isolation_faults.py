@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from fal_model.errors import VideoError
-from pipelines import isolation
 from pipelines.isolation import IsolatedPreparer, _environment
 from pipelines.limits import DecodeLimits
 from tests.helpers import faulty_worker
@@ -28,16 +27,10 @@ def good_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "WORKER_MODULE", faulty_worker.MODULE)
-
-
-@pytest.fixture
 def descriptors_before() -> Descriptors:
     return open_descriptors()
 
 
-@pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize(
     ("fault", "limits", "says"),
     [
@@ -63,7 +56,7 @@ def test_a_fault_is_one_failure_and_the_next_video_works(
     says: str,
 ) -> None:
     path = fault_file(tmp_path / "fault", fault)
-    with IsolatedPreparer(SPEC, limits) as preparer:
+    with IsolatedPreparer(SPEC, limits, worker=faulty_worker.MODULE) as preparer:
         assert works(preparer, good_video)
         pid = pid_of(preparer)
         with path.open("rb") as file, pytest.raises(VideoError, match=f"^{says}$"):
@@ -74,11 +67,10 @@ def test_a_fault_is_one_failure_and_the_next_video_works(
         assert works(preparer, good_video)
 
 
-@pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize("fault", ["bomb", "bomb_of_small_things", "bomb_in_opencv"])
 def test_a_memory_bomb_is_over_the_limit_and_the_child_lives_on(good_video: Path, tmp_path: Path, fault: str) -> None:
     path = fault_file(tmp_path / "bomb", fault)
-    with IsolatedPreparer(SPEC, DecodeLimits(memory_bytes=2**30)) as preparer:
+    with IsolatedPreparer(SPEC, DecodeLimits(memory_bytes=2**30), worker=faulty_worker.MODULE) as preparer:
         assert works(preparer, good_video)
         pid = pid_of(preparer)
         says = "^limit_exceeded: decoding needs more than 1073741824 bytes of memory$"
@@ -88,7 +80,6 @@ def test_a_memory_bomb_is_over_the_limit_and_the_child_lives_on(good_video: Path
         assert pid_of(preparer) == pid
 
 
-@pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -98,7 +89,7 @@ def test_a_memory_bomb_is_over_the_limit_and_the_child_lives_on(good_video: Path
 )
 def test_the_child_lets_no_error_out_and_lives_on(good_video: Path, tmp_path: Path, fault: str, says: str) -> None:
     path = fault_file(tmp_path / "fault", fault)
-    with IsolatedPreparer(SPEC, LIMITS) as preparer:
+    with IsolatedPreparer(SPEC, LIMITS, worker=faulty_worker.MODULE) as preparer:
         with path.open("rb") as file, pytest.raises(VideoError, match=f"^{says}$"):
             preparer.prepare(file)
         pid = pid_of(preparer)
@@ -112,8 +103,7 @@ def test_a_hanging_child_dies_with_its_parent(tmp_path: Path, fault: str) -> Non
     numbered_video(tmp_path / "good.mp4", 10)
     code = (
         "import sys; from fal_model.spec import ClipSpec; from pipelines import isolation, limits\n"
-        "isolation.WORKER_MODULE = 'tests.helpers.faulty_worker'\n"
-        "preparer = isolation.IsolatedPreparer(ClipSpec(), limits.DecodeLimits())\n"
+        f"preparer = isolation.IsolatedPreparer(ClipSpec(), limits.DecodeLimits(), worker='{faulty_worker.MODULE}')\n"
         "list(preparer.prepare(open('good.mp4', 'rb'))[1]); print(preparer.child_pid, flush=True)\n"
         "preparer.prepare(open('fault', 'rb'))"
     )
@@ -139,7 +129,6 @@ def cpu_time_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.usefixtures("faulty")
 def test_the_child_sees_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     monkeypatch.setenv("HOME", "/nowhere")
@@ -152,7 +141,7 @@ def test_the_child_sees_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path
 def outcome_of_fault(folder: Path, fault: str) -> list[str]:
     path = fault_file(folder / "fault", fault)
     with (
-        IsolatedPreparer(SPEC, LIMITS) as preparer,
+        IsolatedPreparer(SPEC, LIMITS, worker=faulty_worker.MODULE) as preparer,
         path.open("rb") as file,
         pytest.raises(VideoError, match="corrupt") as caught,
     ):

@@ -9,7 +9,6 @@ import pytest
 
 from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec, Sampling
-from pipelines import video
 from pipelines.clips import prepare_clips
 from pipelines.limits import DecodeLimits
 from pipelines.pictures import Picture, PictureReader, in_order
@@ -20,8 +19,12 @@ LIMITS = DecodeLimits()
 COUNT = 60
 
 
+def file_of(data: bytes | Path) -> io.BytesIO:
+    return io.BytesIO(data if isinstance(data, bytes) else data.read_bytes())
+
+
 def reader_of(data: bytes | Path, limits: DecodeLimits = LIMITS) -> PictureReader:
-    return PictureReader(io.BytesIO(data if isinstance(data, bytes) else data.read_bytes()), limits)
+    return PictureReader(file_of(data), limits)
 
 
 def numbers_seen(reader: PictureReader, frames: list[int]) -> dict[int, int]:
@@ -63,12 +66,10 @@ def test_every_frame_asked_for_is_the_one_delivered(
 )
 @pytest.mark.parametrize("skip_bytes", [0, 10**9])
 def test_large_files_are_read_again_with_the_same_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, codec: str, skip_bytes: int
+    tmp_path: Path, suffix: str, codec: str, skip_bytes: int
 ) -> None:
     path = numbered_video(tmp_path / f"a.{suffix}", COUNT, codec=codec)
-    monkeypatch.setattr(video, "HELD_BYTES", 0)
-    monkeypatch.setattr(video, "SKIP_READ_BYTES", skip_bytes)
-    reader = reader_of(path)
+    reader = PictureReader(file_of(path), LIMITS, held_bytes=0, skip_bytes=skip_bytes)
     assert numbers_seen(reader, [5, 27, 28, 52]) == {5: 5, 27: 27, 28: 28, 52: 52}
     assert numbers_seen(reader, [55, 31]) == {31: 31, 55: 55}
     reader.close()
@@ -217,18 +218,14 @@ def test_interlaced_pictures_keep_both_fields_and_no_comb(tmp_path: Path) -> Non
     assert np.abs(picture_HWC - 120).max() <= 12
 
 
-def test_recordings_strung_together_are_read_again_with_the_same_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recordings_strung_together_are_read_again_with_the_same_result(tmp_path: Path) -> None:
     first, second = (numbered_video(tmp_path / f"{n}.ts", n, codec="mpeg2video").read_bytes() for n in (30, 20))
     whole = reader_of(first + second)
     assert len(whole.table) == 50
     assert np.diff(whole.table.times_s) == pytest.approx(0.1, abs=1e-4)
     expected = {**{n: n for n in range(30)}, **{30 + n: n for n in range(20)}}
     assert numbers_seen(whole, list(range(50))) == expected
-    monkeypatch.setattr(video, "HELD_BYTES", 0)
-    monkeypatch.setattr(video, "SKIP_READ_BYTES", 0)
-    reader = reader_of(first + second)
+    reader = PictureReader(file_of(first + second), LIMITS, held_bytes=0, skip_bytes=0)
     for frames in ([3, 35], [48, 12], [29, 30], [5]):
         assert numbers_seen(reader, frames) == {frame: expected[frame] for frame in sorted(frames)}
 

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from pipelines import isolation, pixels
+from pipelines import pixels
 from pipelines.clip_batches import BatchMeta, ClipArrays
 from pipelines.clips import Clip, prepare_clips
 from pipelines.limits import DecodeLimits
@@ -229,12 +229,6 @@ def test_attempts_are_counted(videos: Path) -> None:
     assert places(batches) == sorted(set(places(batches)))
 
 
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "WORKER_MODULE", faulty_worker.MODULE)
-
-
-@pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize(
     ("fault", "kind", "attempts", "message"),
     [
@@ -246,7 +240,7 @@ def test_a_decoder_that_breaks_its_promise_is_a_failure(
     videos: Path, tmp_path: Path, fault: str, kind: str, attempts: int, message: str
 ) -> None:
     rows = rows_of(videos, "one.mp4") + rows_of(fault_file(tmp_path / "fault", fault).parent, "fault")
-    with BatchPreparer(SPEC, LIMITS, batch_clips=4) as made:
+    with BatchPreparer(SPEC, LIMITS, batch_clips=4, worker=faulty_worker.MODULE) as made:
         batches = list(made.batches(rows))
     (failure,) = [failure for meta, _, _ in batches for failure in meta.failures]
     assert (failure.video_id, failure.kind, failure.attempts) == ("fault", kind, attempts)
