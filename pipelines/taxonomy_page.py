@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 from markupsafe import Markup
 
@@ -53,21 +54,12 @@ class Branch:
         children: Branches below, in the order of the tree; none for a leaf.
         num_leaves: Leaves below; 1 for a leaf.
         kinds: How many of them are of each kind.
-        confusable: Classes that are easily taken for this one, those that are in the tree.
-        links: Classes of public sets, by set.
     """
 
     node: Node
     children: tuple[Branch, ...]
     num_leaves: int
     kinds: Mapping[str, int]
-    confusable: tuple[Node, ...]
-    links: Mapping[str, Sequence[Link]]
-
-    @property
-    def num_links(self) -> int:
-        """How many public classes correspond."""
-        return sum(map(len, self.links.values()))
 
 
 def render(taxonomy: Taxonomy, title: str, version: str = "", links: Links | None = None) -> str:
@@ -82,7 +74,8 @@ def render(taxonomy: Taxonomy, title: str, version: str = "", links: Links | Non
     Returns:
         HTML that needs no other file.
     """
-    roots = _branches(taxonomy, links or {})
+    roots = _branches(taxonomy)
+    sets = sorted({name for by_set in (links or {}).values() for name in by_set})
     style, script = page.asset("taxonomy.css"), page.asset("taxonomy.js")
     return (
         page.environment()
@@ -97,9 +90,10 @@ def render(taxonomy: Taxonomy, title: str, version: str = "", links: Links | Non
             num_groups=len(taxonomy) - len(taxonomy.leaves),
             num_levels=1 + max(taxonomy.levels),
             kinds={kind: sum(root.kinds.get(kind, 0) for root in roots) for kind in KINDS},
-            sets=sorted({name for by_set in (links or {}).values() for name in by_set}),
+            sets=sets,
             signs=SIGNS,
             meanings=MEANINGS,
+            more=page.script_json(_more(taxonomy, links or {}, sets)),
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             policy=page.policy(style, script),
@@ -151,7 +145,31 @@ def page_of(place: str) -> str:
     return render(taxonomy, PurePath(place).name)
 
 
-def _branches(taxonomy: Taxonomy, links: Links) -> list[Branch]:
+def _more(taxonomy: Taxonomy, links: Links, sets: Sequence[str]) -> dict[str, Any]:
+    """Return what the page's script adds to the classes; as elements it would be most of the page.
+
+    Sets and relations are numbered, so that each is named once: ``{"run": [[0, "2jog", "0run"]]}``.
+    """
+    relations = list(SIGNS)
+    leaves = [taxonomy.nodes[index] for index in taxonomy.leaves]
+    like = {leaf.id: [other for other in leaf.confusable if other in taxonomy] for leaf in leaves}
+    return {
+        "like": {label: others for label, others in like.items() if others},
+        "sets": sets,
+        "signs": list(SIGNS.values()),
+        "meanings": [MEANINGS[relation] for relation in relations],
+        "links": {
+            label: [
+                [sets.index(name), *(f"{relations.index(link.relation)}{link.name}" for link in found)]
+                for name, found in by_set.items()
+            ]
+            for label, by_set in links.items()
+            if label in taxonomy
+        },
+    }
+
+
+def _branches(taxonomy: Taxonomy) -> list[Branch]:
     below: dict[str | None, list[Branch]] = defaultdict(list)
     for node in reversed(taxonomy.nodes):  # parents come first, so children are complete before their parent
         children = tuple(reversed(below[node.id]))
@@ -163,8 +181,6 @@ def _branches(taxonomy: Taxonomy, links: Links) -> list[Branch]:
             children,
             num_leaves=sum(child.num_leaves for child in children) or 1,
             kinds=kinds if children else Counter([node.kind] if node.kind else []),
-            confusable=tuple(taxonomy.nodes[taxonomy.index(other)] for other in node.confusable if other in taxonomy),
-            links=links.get(node.id, {}),
         )
         below[node.parent].append(branch)
     return below[None][::-1]

@@ -3,10 +3,55 @@
   const find = (id) => document.getElementById(id);
   const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const textOf = (element, parts) => plain([...element.querySelectorAll(parts)].map((part) => part.textContent).join(" "));
+
+  function make(tag, style, ...inside) {
+    const element = document.createElement(tag);
+    if (style) element.className = style;
+    element.append(...inside);
+    return element;
+  }
+
+  // Neighbours and public classes come as data: as elements they would be most of the file.
+  const more = JSON.parse(find("more").textContent);
+  insertNeighbours(more);
+  insertPublic(more);
+
+  function insertNeighbours({ like }) {
+    for (const [id, others] of Object.entries(like)) {
+      const links = others.map((other) => {
+        const link = make("a", "", find(`class-${other}`).querySelector(".name").textContent);
+        link.href = `#class-${encodeURIComponent(other)}`;
+        return link;
+      });
+      const listed = links.flatMap((link, at) => (at ? [", ", link] : [link]));
+      find(`class-${id}`).append(make("p", "like", "Easily taken for ", ...listed));
+    }
+  }
+
+  // By node: [number of the set, "number of the relation and name", ...] for each set.
+  function insertPublic({ sets, signs, meanings, links }) {
+    for (const [id, lists] of Object.entries(links)) {
+      const place = find(`class-${id}`);
+      const list = make("dl", "");
+      for (const [set, ...names] of lists) {
+        const classes = names.map((text) => {
+          const sign = make("span", "sign", signs[text[0]]);
+          sign.title = meanings[text[0]];
+          return make("span", "link", sign, " ", make("bdi", "", text.slice(1)));
+        });
+        list.append(make("dt", "", sets[set]), make("dd", "", ...classes));
+      }
+      const count = list.querySelectorAll(".link").length;
+      const box = make("details", "sets", make("summary", "", `${count} public class${count > 1 ? "es" : ""}`), list);
+      if (place.matches(".leaf")) place.append(box);
+      else place.querySelector("summary").after(make("div", "inside", box));
+    }
+  }
+
   const leaves = [...document.querySelectorAll(".leaf")].map((element) => ({
     element,
-    kind: element.dataset.kind,
-    own: textOf(element, ".head, .text"),
+    kind: element.querySelector(".kind")?.textContent ?? "",
+    own: textOf(element, ":scope > div, .text"),
     sets: element.querySelector(".sets"),
     elsewhere: textOf(element, ".sets dl"),
   }));

@@ -1,9 +1,11 @@
+import json
 import os
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,13 @@ class Page(HTMLParser):
         return set(self.leaves) - self.hidden
 
 
+def data_of(text: str) -> Any:
+    """Return what the page's script adds to the classes."""
+    found = re.search(r'<script type="application/json" id="more">(.*?)</script>', text)
+    assert found
+    return json.loads(found[1])
+
+
 # ---- what the page holds ------------------------------------------------------------------------------------------
 
 
@@ -98,6 +107,10 @@ def test_every_link_of_the_page_leads_to_a_class() -> None:
     inside = {address[1:] for address in Page(text).addresses if address.startswith("#")}
     assert len(inside) >= 500
     assert inside <= targets
+    more = data_of(text)
+    neighbours = {other for others in more["like"].values() for other in others}
+    assert len(neighbours) > 100
+    assert {f"class-{label}" for label in {*more["like"], *neighbours, *more["links"]}} <= targets
 
 
 def test_the_page_needs_no_other_file_and_no_network() -> None:
@@ -113,17 +126,30 @@ def test_the_page_needs_no_other_file_and_no_network() -> None:
 def test_counts_definitions_and_neighbours_are_shown() -> None:
     text = Page(render(SMALL, "Small")).text
     assert "4 leaf classes 2 groups, 2 at the top 2 levels 2 told by motion 1 told by the scene 1 told by an" in text
-    assert "Running run motion A person runs. Easily taken for Walking Walking walk motion" in text
-    assert "gone" not in text
+    assert "Running run motion A person runs. Walking walk motion" in text
     assert "version" not in text
 
 
+def test_neighbours_that_are_not_in_the_tree_are_left_out() -> None:
+    assert data_of(render(SMALL, "Small"))["like"] == {"run": ["walk"], "walk": ["run"]}
+
+
 def test_public_classes_are_shown_with_their_relation() -> None:
-    text = Page(render(SMALL, "Small", "3.1", LINKS)).text
-    assert "Easily taken for Walking 2 public classes some-set ⊂ jogging slowly = run Walking" in text
-    assert "Is be Something is there. 2 1 public class other-set ~ existing" in text
-    assert "Public class lists: other-set, some-set." in text
-    assert "Small version 3.1" in text
+    page = render(SMALL, "Small", "3.1", {**LINKS, "stranger": {"some-set": [Link("far away", Relation.SAME)]}})
+    more = data_of(page)
+    assert more["links"] == {"run": [[1, "1jogging slowly", "0run"]], "be": [[0, "3existing"]]}
+    assert more["sets"] == ["other-set", "some-set"]
+    assert [(more["signs"][i], more["meanings"][i]) for i in (0, 1, 3)] == [
+        ("=", "the same"),
+        ("⊂", "a part of this"),
+        ("~", "meets this in some videos"),
+    ]
+    assert "Public class lists: other-set, some-set." in Page(page).text
+    assert "Small version 3.1" in Page(page).text
+
+
+def test_the_page_stays_light() -> None:
+    assert len(page_of("open-fal-500").encode()) <= 300_000
 
 
 def test_the_public_classes_are_those_of_the_map() -> None:
@@ -137,9 +163,9 @@ def test_the_public_classes_are_those_of_the_map() -> None:
 def test_a_tree_of_strangers_is_only_text() -> None:
     hostile = Taxonomy([Node(ATTACK, ATTACK, None, ATTACK, ATTACK, ()), Node("b", "B", None, "", "", (ATTACK,))])
     page = Page(render(hostile, ATTACK))
-    assert page.tags.count("script") == 1
+    assert page.tags.count("script") == 2  # the data and the program
     assert page.handlers == []
-    assert page.text.count("onerror=alert(1)>") == 7  # two titles, name, id, kind, definition and the neighbour
+    assert page.text.count("onerror=alert(1)>") == 6  # two titles, name, id, kind and definition
 
 
 def test_a_tree_without_kinds_has_no_filter_for_them() -> None:
@@ -201,6 +227,26 @@ def test_browser_finds_classes_by_all_that_is_written_about_them(tmp_path: Path)
     assert "1 of 4 classes fold all" in found.text
     assert opened(path, "#q=moves%20jogging").shown == {"run"}  # by its group and its public class
     assert opened(path, "#q=existing").shown == {"lake", "bin"}  # by that of their group
+
+
+@pytest.mark.slow
+def test_browser_shows_neighbours_and_public_classes(tmp_path: Path) -> None:
+    path = tmp_path / "small.html"
+    path.write_text(render(SMALL, "Small", "3.1", LINKS), encoding="utf-8")
+    found = opened(path)
+    assert "Easily taken for Walking 2 public classes some-set ⊂ jogging slowly = run Walking" in found.text
+    assert "Is be Something is there. 2 1 public class other-set ~ existing" in found.text
+    assert "#class-walk" in found.addresses
+
+
+@pytest.mark.slow
+def test_browser_takes_a_tree_of_strangers_for_text(tmp_path: Path) -> None:
+    hostile = Taxonomy([Node(ATTACK, ATTACK, None, ATTACK, ATTACK, ()), Node("b", "B", None, "", "", (ATTACK,))])
+    path = tmp_path / "hostile.html"
+    path.write_text(render(hostile, ATTACK, links={"b": {ATTACK: [Link(ATTACK, Relation.SAME)]}}), encoding="utf-8")
+    found = opened(path)  # which looks that nothing has run
+    assert found.handlers == []
+    assert f"Easily taken for {ATTACK} 1 public class {ATTACK} = {ATTACK}" in found.text
 
 
 @pytest.mark.slow
