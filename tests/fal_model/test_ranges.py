@@ -3,9 +3,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
 
 from fal_model.ranges import Range, range_problems
 
@@ -60,15 +57,3 @@ def test_a_count_is_a_whole_number() -> None:
     sizes = Sizes()
     sizes.count = 2.0  # type: ignore[assignment] # same
     assert range_problems(sizes) == ["count: got 2.0, must be a whole number"]
-
-
-@given(st.floats(-3, 3))
-def test_pydantic_reads_the_same_bounds(value: float) -> None:
-    bound = Range(gt=-1, le=2)
-    adapter: TypeAdapter[float] = TypeAdapter(Annotated[float, bound])
-    try:
-        adapter.validate_python(value)
-        is_valid = True
-    except ValidationError:
-        is_valid = False
-    assert is_valid == bound.allows(value)

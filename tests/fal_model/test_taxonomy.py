@@ -2,11 +2,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 
 from fal_model.errors import TaxonomyError
 from fal_model.taxonomy import Node, Taxonomy, csv_to_dict, parse_nodes, tree_problems
-from tests.helpers.micro import small_tree, trees
+from tests.helpers.micro import small_tree
 
 
 def test_parents_come_first_and_order_is_kept() -> None:
@@ -21,15 +20,6 @@ def test_levels_leaves_and_paths() -> None:
     assert [taxonomy.nodes[i].id for i in taxonomy.leaves] == ["news", "tennis", "golf", "diving"]
     assert taxonomy.path(taxonomy.index("golf")) == ["sport", "ball", "golf"]
     assert taxonomy.path_indices(1) == (1,)
-
-
-@given(trees())
-@settings(deadline=None, max_examples=50)
-def test_any_tree_is_in_order(taxonomy: Taxonomy) -> None:
-    assert list(taxonomy.levels) == sorted(taxonomy.levels)
-    assert all(parent < i for i, parent in enumerate(taxonomy.parents))
-    assert all(len(taxonomy.path(i)) == taxonomy.levels[i] + 1 for i in range(len(taxonomy)))
-    assert Taxonomy.from_dict(json.loads(json.dumps(taxonomy.to_dict()))).nodes == taxonomy.nodes
 
 
 def test_a_tree_may_be_deeper_than_the_stack() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import strategies as st
 
 from fal_model.batch import ClipBatch, Targets
 from fal_model.config import ModelConfig
@@ -66,10 +65,3 @@ def micro_batch(size: int = 4, seed: int = 0) -> tuple[ClipBatch, Targets]:
     frame_labels = [None if i % 3 == 2 else [labels[i]] * clip.num_frames for i in range(size)]
     targets = Targets.from_labels(labels, frame_labels, taxonomy, clip.num_frames)
     return ClipBatch(frames, flow, torch.ones(shape, dtype=torch.bool)), targets
-
-
-@st.composite
-def trees(draw: st.DrawFn, max_nodes: int = 12) -> Taxonomy:
-    """Draw any tree: each class hangs below an earlier one, or is at level 0."""
-    parents = [draw(st.integers(-1, i - 1)) for i in range(draw(st.integers(1, max_nodes)))]
-    return Taxonomy([Node(f"n{i}", f"n{i}", None if p < 0 else f"n{p}") for i, p in enumerate(parents)])
