@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
+from fal_model.config import Activation
+
 MLP_RATIO = 4
+
+QUICK_GELU_SLOPE = 1.702
+
+NORM_EPS = 1e-6
+"""Of every LayerNorm; that of most published vision transformers."""
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """Make the norm that all parts of the model use."""
+    return nn.LayerNorm(width, eps=NORM_EPS)
 
 
 class TimeAttention(nn.Module):
@@ -76,36 +89,57 @@ class CrossAttention(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers around a GELU, four times as wide inside."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: Activation = Activation.GELU) -> None:
         super().__init__()
+        self.activation = activation
         self.up = nn.Linear(width, MLP_RATIO * width)
         self.out = nn.Linear(MLP_RATIO * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to the last dimension; the shape stays."""
-        y: Tensor = self.out(F.gelu(self.up(x), approximate="tanh"))
+        inner = self.up(x)
+        is_quick = self.activation is Activation.QUICK_GELU
+        y: Tensor = self.out(inner * torch.sigmoid(QUICK_GELU_SLOPE * inner) if is_quick else F.gelu(inner))
         return y
 
 
 class DividedBlock(nn.Module):
     """Time attention, then space attention, then an MLP; each normalised first and added to its input.
 
-    Source: Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", §3.
+    The first token of each frame may be one that stands for the whole frame. It attends with the patches of its frame,
+    but takes no part in time attention: what other frames show, it hears from the patches.
+
+    Source: Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", §3; its class token
+    is treated alike.
     """
 
-    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        dropout: float,
+        *,
+        activation: Activation = Activation.GELU,
+        has_frame_token: bool = False,
+    ) -> None:
         super().__init__()
-        self.time_norm = nn.LayerNorm(width)
+        self.has_frame_token = has_frame_token
+        self.time_norm = layer_norm(width)
         self.time = TimeAttention(width, num_heads)
-        self.space_norm = nn.LayerNorm(width)
+        self.space_norm = layer_norm(width)
         self.space = SpaceAttention(width, num_heads)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width)
+        self.mlp_norm = layer_norm(width)
+        self.mlp = Mlp(width, activation)
         self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x_BTPD: Tensor) -> Tensor:
-        """Keep the shape [B, T, P, D]."""
-        x_BTPD = x_BTPD + self.drop(self.time(self.time_norm(x_BTPD)))
+        """Keep the shape [B, T, P, D], or [B, T, 1 + P, D] with a frame token."""
+        if self.has_frame_token:
+            token_BT1D, patches_BTPD = x_BTPD[:, :, :1], x_BTPD[:, :, 1:]
+            patches_BTPD = patches_BTPD + self.drop(self.time(self.time_norm(patches_BTPD)))
+            x_BTPD = torch.cat((token_BT1D, patches_BTPD), dim=2)
+        else:
+            x_BTPD = x_BTPD + self.drop(self.time(self.time_norm(x_BTPD)))
         x_BTPD = x_BTPD + self.drop(self.space(self.space_norm(x_BTPD)))
         y_BTPD: Tensor = x_BTPD + self.drop(self.mlp(self.mlp_norm(x_BTPD)))
         return y_BTPD

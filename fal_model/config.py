@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fal_model.errors import ConfigError
@@ -11,6 +12,18 @@ from fal_model.spec import ClipSpec
 
 NUM_PYRAMID_SCALES = 3
 """Stages of the encoder, and so scales of the feature pyramid."""
+
+
+class Activation(StrEnum):
+    """What the MLPs of the encoder do between their layers.
+
+    Attributes:
+        GELU: x·Φ(x), exact.
+        QUICK_GELU: x·sigmoid(1.702·x); the weights of CLIP are made for it.
+    """
+
+    GELU = "gelu"
+    QUICK_GELU = "quick_gelu"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +36,9 @@ class ModelConfig:
         width: Channels of a token, in every stage and in the motion stream.
         num_heads: Attention heads; divides ``width``.
         stage_depths: Blocks per encoder stage; between stages 2×2 neighbouring tokens are merged into one.
+        has_frame_token: Give each frame a token of its own beside its patches: the class token of image models.
+        has_input_norm: Normalise tokens before the first block; CLIP does.
+        activation: Of the encoder's MLPs.
         motion_depth: Blocks of the optical-flow stream; 0 leaves the stream out and flow is ignored.
         fusion_depth: Blocks that fuse appearance with motion; 0 adds the mean motion of each frame instead.
         pyramid_width: Channels of the feature pyramid; 0 uses the coarsest stage alone.
@@ -35,6 +51,9 @@ class ModelConfig:
     width: Annotated[int, Range(ge=8, le=4096)] = 768
     num_heads: Annotated[int, Range(ge=1, le=64)] = 12
     stage_depths: tuple[int, ...] = (4, 16, 4)
+    has_frame_token: bool = True
+    has_input_norm: bool = False
+    activation: Activation = Activation.GELU
     motion_depth: Annotated[int, Range(ge=0, le=64)] = 4
     fusion_depth: Annotated[int, Range(ge=0, le=64)] = 9
     pyramid_width: Annotated[int, Range(ge=0, le=4096)] = 512
@@ -47,6 +66,15 @@ class ModelConfig:
             problems.append(
                 f"stage_depths: got {self.stage_depths!r}, must be {NUM_PYRAMID_SCALES} whole numbers from 1 to 64"
             )
+        problems += [
+            f"{name}: got {getattr(self, name)!r}, must be {text}"
+            for name, kind, text in (
+                ("has_frame_token", bool, "true or false"),
+                ("has_input_norm", bool, "true or false"),
+                ("activation", Activation, "an Activation"),
+            )
+            if not isinstance(getattr(self, name), kind)
+        ]
         if not problems and self.width % self.num_heads:
             problems.append(f"width: got {self.width}, must be a multiple of num_heads ({self.num_heads})")
         if not problems and self.width % 4:
@@ -66,7 +94,11 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the inverse of :meth:`from_dict`."""
-        return asdict(self) | {"clip": self.clip.to_dict(), "stage_depths": list(self.stage_depths)}
+        return asdict(self) | {
+            "clip": self.clip.to_dict(),
+            "stage_depths": list(self.stage_depths),
+            "activation": self.activation.value,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
@@ -83,9 +115,17 @@ class ModelConfig:
             for key, kind, text in (("clip", dict, "a mapping"), ("stage_depths", list | tuple, "a list"))
             if key in data and not isinstance(data[key], kind)
         ]
+        names = [a.value for a in Activation]
+        if data.get("activation", "gelu") not in names:
+            problems.append(f"model.activation: got {data['activation']!r}, must be one of {names}")
         if problems:
             raise ConfigError(problems)
-        return cls(**(data | {"clip": ClipSpec.from_dict(data["clip"]), "stage_depths": tuple(data["stage_depths"])}))
+        parsed = {
+            "clip": ClipSpec.from_dict(data["clip"]),
+            "stage_depths": tuple(data["stage_depths"]),
+            "activation": Activation(data["activation"]),
+        }
+        return cls(**(data | parsed))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

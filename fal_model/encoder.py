@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from fal_model.attention import DividedBlock
+from fal_model.attention import DividedBlock, layer_norm
 from fal_model.config import ModelConfig
 
 PIXEL_MEAN = 0.45
@@ -19,7 +19,10 @@ and brought to like size, colour is learned as early as brightness. A linear pat
 
 
 class PatchEmbedding(nn.Module):
-    """Cut frames into square patches, one token each, and add where and when the patch was."""
+    """Cut frames into square patches, one token each, and add where and when the patch was.
+
+    With a frame token, it comes first in each frame; it is the same everywhere.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -27,9 +30,11 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Linear(3 * config.patch_px**2, config.width)
         self.space_PD = nn.Parameter(torch.zeros(config.grids[0] ** 2, config.width))
         self.time_TD = nn.Parameter(torch.zeros(config.clip.num_frames, config.width))
+        self.frame_D = nn.Parameter(torch.zeros(config.width)) if config.has_frame_token else None
+        self.norm = layer_norm(config.width) if config.has_input_norm else nn.Identity()
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
-        """Return tokens [B, T, P, D]; patches row by row."""
+        """Return tokens [B, T, P, D], or [B, T, 1 + P, D] with a frame token; patches row by row."""
         batch, frames, colours, height, width = frames_BTCHW.shape
         p = self.patch_px
         patches = frames_BTCHW.view(batch, frames, colours, height // p, p, width // p, p)
@@ -37,8 +42,12 @@ class PatchEmbedding(nn.Module):
         patches = patches.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, frames, -1, colours * p * p)
         rgb = (patches.to(self.proj.weight.dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
         tokens_BTPD = F.linear(rgb, self._weight_for_rgb(), self.proj.bias)
-        x_BTPD: Tensor = tokens_BTPD + self.space_PD + self.time_TD[:, None]
-        return x_BTPD
+        x_BTPD = tokens_BTPD + self.space_PD + self.time_TD[:, None]
+        if self.frame_D is not None:
+            token_BT1D = self.frame_D.to(x_BTPD.dtype).expand(batch, frames, 1, -1)
+            x_BTPD = torch.cat((token_BT1D, x_BTPD), dim=2)
+        normed_BTPD: Tensor = self.norm(x_BTPD)
+        return normed_BTPD
 
     def _weight_for_rgb(self) -> Tensor:
         """Return the projection [D, 3·p²] as it applies to RGB: the weights are mixed once instead of every pixel."""
@@ -49,22 +58,28 @@ class PatchEmbedding(nn.Module):
 
 
 class TokenMerge(nn.Module):
-    """Turn each 2×2 square of tokens into one; an odd grid is padded with zeros at its far edges."""
+    """Turn each 2×2 square of tokens into one: their mean, and what a linear layer makes of all four.
+
+    An odd grid repeats its last row and column, so the mean is over the tokens that exist. With the layer at zero this
+    is average pooling: it leaves a pretrained transformer's tokens what they were.
+    """
 
     def __init__(self, width: int, grid: int) -> None:
         super().__init__()
         self.grid = grid
-        self.norm = nn.LayerNorm(4 * width)
-        self.proj = nn.Linear(4 * width, width)
+        self.norm = layer_norm(4 * width)
+        self.out = nn.Linear(4 * width, width)
 
     def forward(self, x_BTPD: Tensor) -> Tensor:
         """Return [B, T, P', D] with the grid halved, rounded up."""
         batch, frames, _, width = x_BTPD.shape
-        pad = self.grid % 2
-        half = (self.grid + pad) // 2
-        x = F.pad(x_BTPD.view(batch, frames, self.grid, self.grid, width), (0, 0, 0, pad, 0, pad))
-        x = x.view(batch, frames, half, 2, half, 2, width).transpose(3, 4)
-        merged_BTPD: Tensor = self.proj(self.norm(x.reshape(batch, frames, half * half, 4 * width)))
+        x = x_BTPD.view(batch, frames, self.grid, self.grid, width)
+        if self.grid % 2:
+            x = torch.cat((x, x[:, :, -1:]), dim=2)
+            x = torch.cat((x, x[:, :, :, -1:]), dim=3)
+        half = x.shape[2] // 2
+        x = x.view(batch, frames, half, 2, half, 2, width).transpose(3, 4).reshape(batch, frames, half * half, 4, width)
+        merged_BTPD: Tensor = x.mean(dim=3) + self.out(self.norm(x.flatten(3)))
         return merged_BTPD
 
 
@@ -73,24 +88,37 @@ class VideoEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.num_frame_tokens = int(config.has_frame_token)
         self.embed = PatchEmbedding(config)
         self.merges = nn.ModuleList(TokenMerge(config.width, grid) for grid in config.grids[:-1])
         self.stages = nn.ModuleList(
-            nn.Sequential(*(DividedBlock(config.width, config.num_heads, config.dropout) for _ in range(depth)))
-            for depth in config.stage_depths
+            nn.Sequential(*(_block(config) for _ in range(depth))) for depth in config.stage_depths
         )
 
-    def forward(self, frames_BTCHW: Tensor) -> list[Tensor]:
+    def forward(self, frames_BTCHW: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Encode uint8 frames.
 
         Returns:
-            Features [B, T, P, D] after each stage, finest first.
+            Features [B, T, P, D] after each stage, finest first; and the frame tokens [B, T, D] after the last, or
+            None in a model without them.
         """
         x_BTPD = self.embed(frames_BTCHW)
+        first = self.num_frame_tokens
         features: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             if i > 0:
-                x_BTPD = self.merges[i - 1](x_BTPD)
+                merged_BTPD = self.merges[i - 1](x_BTPD[:, :, first:])
+                x_BTPD = torch.cat((x_BTPD[:, :, :first], merged_BTPD), dim=2) if first else merged_BTPD
             x_BTPD = stage(x_BTPD)
-            features.append(x_BTPD)
-        return features
+            features.append(x_BTPD[:, :, first:])
+        return features, x_BTPD[:, :, 0] if first else None
+
+
+def _block(config: ModelConfig) -> DividedBlock:
+    return DividedBlock(
+        config.width,
+        config.num_heads,
+        config.dropout,
+        activation=config.activation,
+        has_frame_token=config.has_frame_token,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fal_model.attention import CrossAttention, Mlp, SpaceAttention
+from fal_model.attention import CrossAttention, Mlp, SpaceAttention, layer_norm
 from fal_model.config import ModelConfig
 
 
@@ -17,11 +17,11 @@ class FusionBlock(nn.Module):
         width, num_heads = config.width, config.num_heads
         self.has_motion = config.motion_depth > 0
         if self.has_motion:
-            self.motion_norm = nn.LayerNorm(width)
+            self.motion_norm = layer_norm(width)
             self.motion = CrossAttention(width, num_heads)
-        self.joint_norm = nn.LayerNorm(width)
+        self.joint_norm = layer_norm(width)
         self.joint = SpaceAttention(width, num_heads)
-        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp_norm = layer_norm(width)
         self.mlp = Mlp(width)
         self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 

@@ -69,10 +69,10 @@ class FALModel(nn.Module):
         self._check(frames, flow, flow_valid)
         if flow_valid is None:
             flow_valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-        features = self.encoder(frames)
+        features, token_BTD = self.encoder(frames)
         motion_BTMD = self.motion(flow, flow_valid) if self.motion is not None else None
         fused_BTPD = self.fusion(features[-1], motion_BTMD)
-        frame_BTD = self.pyramid([*features[:-1], fused_BTPD])
+        frame_BTD = self.pyramid([*features[:-1], fused_BTPD], token_BTD)
         output: ModelOutput = self.heads(frame_BTD)
         return output
 
@@ -183,7 +183,7 @@ def _initialise(model: FALModel) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for name, parameter in model.named_parameters():
-        if name.endswith(("space_PD", "space_MD", "time_TD", "filter_TD", "no_flow_D")):
+        if name.endswith(("space_PD", "space_MD", "time_TD", "filter_TD", "no_flow_D", "frame_D")):
             nn.init.trunc_normal_(parameter, std=POSITION_STD, a=-2 * POSITION_STD, b=2 * POSITION_STD)
     prior_K = torch.tensor(prior_logits(model.taxonomy))
     for classes in (model.heads.clip_classes, model.heads.frame_classes):

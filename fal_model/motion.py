@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from fal_model.attention import DividedBlock
+from fal_model.attention import DividedBlock, layer_norm
 from fal_model.config import ModelConfig
 
 STEM_STRIDE = 8
@@ -35,7 +35,7 @@ class MotionStream(nn.Module):
         self.blocks = nn.Sequential(
             *(DividedBlock(width, config.num_heads, config.dropout) for _ in range(config.motion_depth))
         )
-        self.norm = nn.LayerNorm(width)
+        self.norm = layer_norm(width)
 
     def forward(self, flow_BTCHW: Tensor, flow_valid_BT: Tensor) -> Tensor:
         """Encode flow.
@@ -51,7 +51,7 @@ class MotionStream(nn.Module):
         valid_BT11 = flow_valid_BT[:, :, None, None]
         x = flow_channels(flow_BTCHW, flow_valid_BT).to(self.no_flow_D.dtype).flatten(0, 1)
         for i, conv in enumerate(self.stem):
-            x = conv(x if i == 0 else F.gelu(x, approximate="tanh"))
+            x = conv(x if i == 0 else F.gelu(x))
         x_BTMD = x.flatten(2).transpose(1, 2).reshape(batch, frames, -1, x.shape[1])
         x_BTMD = torch.where(valid_BT11, x_BTMD, self.no_flow_D.to(x_BTMD.dtype))
         tokens_BTMD: Tensor = self.norm(self.blocks(x_BTMD + self.space_MD + self.time_TD[:, None]))

@@ -25,7 +25,7 @@ from fal_model.taxonomy import Taxonomy
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG_FILE = "config.json"
 TAXONOMY_FILE = "taxonomy.json"
 CALIBRATION_FILE = "calibration.json"
@@ -112,6 +112,11 @@ def read_meta(directory: str | Path) -> ModelMeta:
     version = data.get("format_version")
     if not isinstance(version, int) or version < 1:
         raise ModelLoadError(f"{folder / CONFIG_FILE}: format_version: got {version!r}, must be a whole number from 1")
+    if version < FORMAT_VERSION:
+        raise ModelLoadError(
+            f"{folder / CONFIG_FILE}: format_version: got {version}, must be {FORMAT_VERSION}; "
+            "the model was made by an older version of FAL: train or convert again"
+        )
     if version > FORMAT_VERSION:
         raise ModelLoadError(
             f"{folder / CONFIG_FILE}: format_version: got {version}, must be at most {FORMAT_VERSION}; update FAL"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
+from fal_model.attention import layer_norm
 from fal_model.config import ModelConfig
 
 
@@ -23,31 +24,35 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         width, inner = config.width, config.pyramid_width
         self.grids = config.grids
-        self.top_norm = nn.LayerNorm(width)
+        self.top_norm = layer_norm(width)
+        self.token_norm = layer_norm(width) if config.has_frame_token else None
         self.has_scales = inner > 0
         if self.has_scales:
-            self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.grids)
+            self.norms = nn.ModuleList(layer_norm(width) for _ in self.grids)
             self.laterals = nn.ModuleList(nn.Linear(width, inner) for _ in self.grids)
             self.smooths = nn.ModuleList(nn.Conv2d(inner, inner, kernel_size=3, padding=1) for _ in self.grids)
-            self.describe_norm = nn.LayerNorm(2 * inner * len(self.grids))
+            self.describe_norm = layer_norm(2 * inner * len(self.grids))
             self.describe = nn.Linear(2 * inner * len(self.grids), width)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Tensor], token_BTD: Tensor | None) -> Tensor:
         """Describe each frame.
 
         Args:
             features: Tokens [B, T, P, D] of each scale, finest first.
+            token_BTD: Frame tokens; None when the encoder has none.
 
         Returns:
             Frame features [B, T, D].
         """
         batch, frames = features[0].shape[:2]
         frame_BTD: Tensor = self.top_norm(features[-1]).mean(dim=2)
+        if self.token_norm is not None and token_BTD is not None:
+            frame_BTD = frame_BTD + self.token_norm(token_BTD)
         if not self.has_scales:
             return frame_BTD
         parts: list[Tensor] = []
         for map_MCHW, smooth in zip(self._top_down(features), self.smooths, strict=True):
-            smoothed = F.gelu(smooth(map_MCHW), approximate="tanh").flatten(2)
+            smoothed = F.gelu(smooth(map_MCHW)).flatten(2)
             parts += [smoothed.mean(dim=-1), smoothed.amax(dim=-1)]
         described_BTI = torch.cat(parts, dim=-1).view(batch, frames, -1)
         described_BTD: Tensor = self.describe(self.describe_norm(described_BTI))

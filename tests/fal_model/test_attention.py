@@ -2,6 +2,7 @@ import torch
 from torch import Tensor
 
 from fal_model.attention import CrossAttention, DividedBlock, Mlp, SpaceAttention, TimeAttention
+from fal_model.config import Activation
 
 
 def tokens() -> Tensor:
@@ -46,6 +47,25 @@ def test_cross_attention_looks_only_at_the_other_stream() -> None:
 def test_an_mlp_works_on_each_token_alone() -> None:
     module, x = Mlp(8), tokens()
     torch.testing.assert_close(module(x)[0, 1, 2], module(x[0, 1, 2]))
+
+
+def test_activations_are_the_published_formulas() -> None:
+    x = tokens()
+    for activation in Activation:
+        module = Mlp(8, activation)
+        inner = module.up(x)
+        quick = inner / (1 + (-1.702 * inner).exp())
+        exact = inner * (1 + (inner / 2**0.5).erf()) / 2
+        want = quick if activation is Activation.QUICK_GELU else exact
+        torch.testing.assert_close(module(x), module.out(want))
+
+
+def test_a_frame_token_attends_in_space_and_not_in_time() -> None:
+    block, x = DividedBlock(8, 2, dropout=0.0, has_frame_token=True), tokens()
+    timed = x.clone()
+    timed[:, :, 1:] += block.time(block.time_norm(x[:, :, 1:]))
+    spaced = timed + block.space(block.space_norm(timed))
+    torch.testing.assert_close(block(x), spaced + block.mlp(block.mlp_norm(spaced)))
 
 
 def test_a_block_carries_news_across_time_and_space() -> None:

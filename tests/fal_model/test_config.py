@@ -36,6 +36,9 @@ def test_all_problems_are_in_one_message() -> None:
         ({"patch_px": 15}, r"model.patch_px: got 15, must divide clip.size_px \(224\)"),
         ({"stage_depths": (1, 1)}, r"model.stage_depths: got \(1, 1\), must be 3 whole numbers"),
         ({"stage_depths": (1, True, 1)}, r"model.stage_depths: got \(1, True, 1\)"),
+        ({"has_frame_token": 1}, "model.has_frame_token: got 1, must be true or false"),
+        ({"has_input_norm": "no"}, "model.has_input_norm: got 'no', must be true or false"),
+        ({"activation": "gelu"}, "model.activation: got 'gelu', must be an Activation"),
     ],
 )
 def test_what_does_not_fit_together(change: dict[str, Any], message: str) -> None:
@@ -50,6 +53,8 @@ def test_what_does_not_fit_together(change: dict[str, Any], message: str) -> Non
         ({"clip": 3}, "model.clip: got 3, must be a mapping"),
         ({"stage_depths": 3}, "model.stage_depths: got 3, must be a list"),
         ({"clip": ClipSpec().to_dict() | {"size_px": 1}}, "clip.size_px: got 1"),
+        ({"activation": "relu"}, r"model.activation: got 'relu', must be one of \['gelu', 'quick_gelu'\]"),
+        ({"activation": []}, r"model.activation: got \[\], must be one of"),
         ({"width": 16.5}, "model.width: got 16.5, must be a whole number"),
     ],
 )

@@ -72,6 +72,7 @@ def test_a_model_has_no_hidden_state(model: FALModel) -> None:
         replace(MICRO, fusion_depth=0),
         replace(MICRO, pyramid_width=0),
         replace(MICRO, motion_depth=0, fusion_depth=0),
+        replace(MICRO, has_frame_token=False),
     ],
 )
 def test_parts_can_be_left_out(config: ModelConfig) -> None:

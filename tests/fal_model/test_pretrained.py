@@ -109,7 +109,12 @@ def test_a_flipped_bit_in_the_weights_is_noticed(stored: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("config.json", {"format_version": 2}, "format_version: got 2, must be at most 1; update FAL"),
+        ("config.json", {"format_version": 3}, "format_version: got 3, must be at most 2; update FAL"),
+        (
+            "config.json",
+            {"format_version": 1},
+            "got 1, must be 2; the model was made by an older version of FAL: train or convert again",
+        ),
         ("config.json", {"format_version": "1"}, "format_version: got '1', must be a whole number from 1"),
         ("config.json", {"model": 3}, "must hold 'model' and 'weights_id'"),
         ("config.json", {"model": {"width": 3}}, "model.clip: missing"),
