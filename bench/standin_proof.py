@@ -163,7 +163,7 @@ def _measure(name: str, run: nn.Module, test_set: ShardSet) -> Row:
     taxonomy = test_set.taxonomy
     hierarchy = Hierarchy.of(taxonomy)
     leaves = [taxonomy.nodes[i].id for i in taxonomy.leaves]
-    hits: list[list[bool]] = []
+    rows: list[list[bool]] = []
     for batch, targets in _clips(test_set):
         log_scores_BK = path_log_scores(
             run(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT).logits_BK, hierarchy
@@ -171,14 +171,20 @@ def _measure(name: str, run: nn.Module, test_set: ShardSet) -> Row:
         best_BL = log_scores_BK[:, hierarchy.leaf_L].argsort(dim=1, descending=True)
         true_BL = targets.labels_BK[:, hierarchy.leaf_L] > 0
         for order_L, true_L in zip(best_BL, true_BL, strict=True):
-            hits.append(_hits(order_L, {leaves[i] for i in true_L.nonzero()[:, 0].tolist()}, leaves))
-    shares = [sum(column) / len(hits) for column in zip(*hits, strict=True)]
+            rows.append(hits(order_L, {leaves[i] for i in true_L.nonzero()[:, 0].tolist()}, leaves))
+    shares = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     top1, top5, appearance, pair, exact_program = shares
     return Row(name, _gflop(run, test_set), top1, top5, appearance, pair, exact_program / max(pair, 1e-9))
 
 
-def _hits(order_L: Tensor, true: set[str], leaves: list[str]) -> list[bool]:
-    """Tell of one clip whether leaf, five leaves, appearance, pair of programs, and program are right."""
+def hits(order_L: Tensor, true: set[str], leaves: list[str]) -> list[bool]:
+    """Tell of one clip whether leaf, five leaves, appearance, pair of programs, and program are right.
+
+    Args:
+        order_L: Indices of the leaves, best first.
+        true: Ids of the leaves that hold.
+        leaves: Id of each leaf.
+    """
     best = [leaves[i] for i in order_L[:5].tolist()]
     programs = {program_of(leaf).id for leaf in true}
     program = program_of(best[0])
@@ -202,6 +208,8 @@ def _clips(test_set: ShardSet) -> Iterator[tuple[ClipBatch, Targets]]:
                 targets.label_known_B[keep],
                 targets.frame_labels_BTK[keep],
                 targets.frame_known_BT[keep],
+                targets.offsets_BTL2[keep],
+                targets.offset_known_BTL[keep],
             ),
         )
 
