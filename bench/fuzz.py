@@ -119,7 +119,7 @@ def run_case(preparer: IsolatedPreparer, case: Case) -> Result:
         except VideoError as error:
             outcome, message = error.kind.value, f"{error.stage}: {error.message}"
             finding = error.kind is FailureKind.INTERNAL_ERROR or not error.message
-        except Exception as error:  # noqa: BLE001 - exactly this is what we are looking for
+        except Exception as error:  # noqa: BLE001 - any error but a VideoError is a finding
             outcome, message, finding = type(error).__name__, str(error), True
     seconds = time.monotonic() - start_s
     limit_s = LIMITS.total_wall_time_s + LIMITS.wall_time_s

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fal_model.boundary_targets import Span, boundary_targets
 from fal_model.taxonomy import Taxonomy
 
 FRAME_DIMS = 5
@@ -23,11 +24,14 @@ class ModelOutput(NamedTuple):
         logits_BK: Conditional logit of every class, given that its parent holds; see ``hierarchy.path_log_scores``.
         frame_logits_BTK: The same for each frame.
         embedding_BE: Clip embedding of unit length.
+        offsets_BTL2: For each frame and leaf class how long before the frame the class began and how long after it
+            it ends, if it holds there: shares of the clip's window, 0 to 1, as :mod:`fal_model.timeline` places them.
     """
 
     logits_BK: Tensor
     frame_logits_BTK: Tensor
     embedding_BE: Tensor
+    offsets_BTL2: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,9 @@ class Targets:
         label_known_B: Whether the clip's labels are known at all, bool.
         frame_labels_BTK: The same for each frame, float32.
         frame_known_BT: Whether the frame's labels are known, bool.
+        offsets_BTL2: For each leaf that holds at a frame the shares of the window to where it began and where it
+            ends, float32; see :func:`fal_model.boundary_targets.boundary_targets`.
+        offset_known_BTL: Where that is known, bool.
 
     Raises:
         ValueError: a wrong shape or type.
@@ -87,10 +94,12 @@ class Targets:
     label_known_B: Tensor
     frame_labels_BTK: Tensor
     frame_known_BT: Tensor
+    offsets_BTL2: Tensor
+    offset_known_BTL: Tensor
 
     def __post_init__(self) -> None:
         frame_shape = tuple(self.frame_labels_BTK.shape)
-        if self.frame_labels_BTK.ndim != 3 or tuple(self.labels_BK.shape) != (frame_shape[0], frame_shape[2]):  # noqa: PLR2004 - B, T, K
+        if len(frame_shape) != len("BTK") or tuple(self.labels_BK.shape) != (frame_shape[0], frame_shape[2]):
             raise ValueError(
                 f"labels_BK and frame_labels_BTK: got {tuple(self.labels_BK.shape)} and {frame_shape}, "
                 "must be [B, K] and [B, T, K]"
@@ -106,6 +115,17 @@ class Targets:
             )
         if self.label_known_B.dtype != torch.bool or self.frame_known_BT.dtype != torch.bool:
             raise ValueError(f"known: got {self.label_known_B.dtype} and {self.frame_known_BT.dtype}, must be bool")
+        known_shape = tuple(self.offset_known_BTL.shape)
+        if known_shape[:2] != frame_shape[:2] or tuple(self.offsets_BTL2.shape) != (*known_shape, 2):
+            raise ValueError(
+                f"offsets_BTL2 and offset_known_BTL: got {tuple(self.offsets_BTL2.shape)} and {known_shape}, "
+                f"must be [{frame_shape[0]}, {frame_shape[1]}, L, 2] and [{frame_shape[0]}, {frame_shape[1]}, L]"
+            )
+        if not self.offsets_BTL2.is_floating_point() or self.offset_known_BTL.dtype != torch.bool:
+            raise ValueError(
+                f"offsets: got {self.offsets_BTL2.dtype} and {self.offset_known_BTL.dtype}, "
+                "must be floating point and bool"
+            )
 
     @classmethod
     def from_labels(
@@ -114,6 +134,7 @@ class Targets:
         frame_labels: Sequence[Sequence[Sequence[int]] | None],
         taxonomy: Taxonomy,
         num_frames: int,
+        spans: Sequence[Sequence[Span] | None] | None = None,
     ) -> Targets:
         """Build targets from class indices; ancestors are added.
 
@@ -122,12 +143,15 @@ class Targets:
             frame_labels: Per clip, per frame its class indices; None where unknown.
             taxonomy: The label tree.
             num_frames: Frames per clip.
+            spans: Per clip where its classes begin and end; None where unknown. By default it is unknown everywhere.
 
         Raises:
             ValueError: an index outside the tree, or another number of clips or frames.
         """
         if len(labels) != len(frame_labels):
             raise ValueError(f"frame_labels: got {len(frame_labels)} clips, must be {len(labels)} as in labels")
+        if spans is not None and len(spans) != len(labels):
+            raise ValueError(f"spans: got {len(spans)} clips, must be {len(labels)} as in labels")
         frames: list[Tensor] = []
         for row in frame_labels:
             if row is not None and len(row) != num_frames:
@@ -140,6 +164,7 @@ class Targets:
             torch.tensor([[row is not None] * num_frames for row in frame_labels], dtype=torch.bool).view(
                 -1, num_frames
             ),
+            *boundary_targets([None] * len(labels) if spans is None else spans, taxonomy, num_frames),
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Targets:
@@ -149,6 +174,8 @@ class Targets:
             self.label_known_B.to(device, non_blocking=non_blocking),
             self.frame_labels_BTK.to(device, non_blocking=non_blocking),
             self.frame_known_BT.to(device, non_blocking=non_blocking),
+            self.offsets_BTL2.to(device, non_blocking=non_blocking),
+            self.offset_known_BTL.to(device, non_blocking=non_blocking),
         )
 
     def slice(self, start: int, stop: int) -> Targets:
@@ -158,6 +185,8 @@ class Targets:
             self.label_known_B[start:stop],
             self.frame_labels_BTK[start:stop],
             self.frame_known_BT[start:stop],
+            self.offsets_BTL2[start:stop],
+            self.offset_known_BTL[start:stop],
         )
 
 

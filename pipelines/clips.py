@@ -109,14 +109,20 @@ def prepare_clips(
     reader = PictureReader(source, limits)
     try:
         clips = clips_of(reader, spec, with_flow=with_flow)
-        first = next(clips, None)
-        if first is None:
-            raise reader.nothing_decoded()  # noqa: TRY301 - the handler below closes the file
+        first = _first(reader, clips)
         info = _info(reader, spec)
     except BaseException:  # whatever it was travels on
         reader.close()
         raise
     return info, _closing(reader, first, clips)
+
+
+def _first(reader: PictureReader, clips: Iterator[Clip]) -> Clip:
+    """Return the first clip; a video that has none is an error."""
+    first = next(clips, None)
+    if first is None:
+        raise reader.nothing_decoded()
+    return first
 
 
 def _info(reader: PictureReader, spec: ClipSpec) -> VideoInfo:

@@ -97,8 +97,8 @@ def machine_facts(cgroup: Path = Path("/sys/fs/cgroup")) -> list[Fact]:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _cgroup_value(cgroup / "memory.max")
     memory = min(total, limit) if limit is not None else total
-    quota = _cgroup_text(cgroup / "cpu.max").split()
-    share = f", container {int(quota[0]) / int(quota[1]):g}" if len(quota) == 2 and quota[0].isdecimal() else ""  # noqa: PLR2004 - quota and period
+    quota, _, period = _cgroup_text(cgroup / "cpu.max").partition(" ")
+    share = f", container {int(quota) / int(period):g}" if quota.isdecimal() and period else ""
     cores = f"{os.cpu_count()} cores, {len(os.sched_getaffinity(0))} usable{share}"
     text = f"{_gib(total)}" if limit is None else f"{_gib(total)}, container {_gib(limit)}"
     little = f"a child may use {_gib(DecodeLimits().memory_bytes)} by default: set limits.memory_bytes lower"

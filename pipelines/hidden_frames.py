@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 CODECS = frozenset({"vp8", "vp9"})
+FRAME_MARKER = 0b10
+SUPERFRAME_MARKER = 0b110
+"""The last byte of a superframe, that of its index, begins with this."""
+RESERVED_PROFILE = 3
+"""Its number is followed by a zero bit."""
 
 
 def is_hidden(codec: str, packet: bytes | memoryview) -> bool:
@@ -17,9 +22,9 @@ def is_hidden(codec: str, packet: bytes | memoryview) -> bool:
     first = packet[0]
     if codec == "vp8":
         return not first >> 4 & 1  # RFC 6386, section 9.1: key frame, version, show_frame
-    if first >> 6 != 2 or packet[-1] >> 5 == 6:  # noqa: PLR2004 - frame marker, and the marker of a superframe's index
+    if first >> 6 != FRAME_MARKER or packet[-1] >> 5 == SUPERFRAME_MARKER:
         return False
     profile = (first >> 5 & 1) + 2 * (first >> 4 & 1)
-    after_profile = first << 5 if profile == 3 else first << 4  # noqa: PLR2004 - profile 3 is followed by a zero bit
+    after_profile = first << 5 if profile == RESERVED_PROFILE else first << 4
     shows_existing, _, is_shown = (after_profile >> bit & 1 for bit in (7, 6, 5))
     return not shows_existing and not is_shown

@@ -301,7 +301,7 @@ class _Child:
 
 
 def _start(worker: str, descriptors: dict[str, int], options: dict[str, Any]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own module, no shell
+    return subprocess.Popen(  # noqa: S603 - one of our own modules, without a shell
         [sys.executable, "-P", "-m", worker, json.dumps({**descriptors, **options})],
         pass_fds=list(descriptors.values()),
         stdin=subprocess.DEVNULL,

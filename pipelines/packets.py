@@ -13,6 +13,8 @@ from pipelines.frame_table import FrameTable, Ints
 NO_TIME = -(2**63)
 """Stands for a missing time stamp in integer arrays."""
 DEFAULT_FPS = 25.0
+LEAST_FPS, MOST_FPS = 1, 240
+"""What cameras record; other rates in a header are mistakes."""
 ENOUGH_TIMES = 0.4
 """Share of packets that must carry a presentation time of their own for the times to be used (interlaced video
 stores two packets per frame, of which only the first has one)."""
@@ -126,7 +128,7 @@ def lay_out(packets: Packets, tick_s: float, rate_fps: float | None, *, decode_o
     timed = shown[packets.pts[shown] != NO_TIME]
     _, first_with_time = np.unique(packets.pts[timed], return_index=True)  # sorted by time; repeats are dropped
     unique = timed[first_with_time]
-    fps = rate_fps if rate_fps is not None and 1 <= rate_fps <= 240 else DEFAULT_FPS  # noqa: PLR2004 - camera rates
+    fps = rate_fps if rate_fps is not None and LEAST_FPS <= rate_fps <= MOST_FPS else DEFAULT_FPS
     has_times = len(unique) >= ENOUGH_TIMES * len(shown) and _is_plausible(packets.pts[unique], tick_s)
     if has_times and not decode_order_times:
         start_index = _starts(packets, unique)

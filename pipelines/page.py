@@ -14,6 +14,9 @@ from markupsafe import Markup
 
 DASH = "–"
 KILO = 1000.0
+MINUTE_S, HOUR_S = 60, 3600
+THREE_DIGITS = 100
+"""From here on a whole number has the three digits that matter."""
 
 
 def environment() -> Environment:
@@ -63,14 +66,14 @@ def rate(value: float | None) -> str:
     """Write a number with the three digits that matter."""
     if value is None or not math.isfinite(value):
         return DASH
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
+    return f"{value:,.0f}" if value >= THREE_DIGITS else f"{value:.3g}"
 
 
 def time(value_s: float | None) -> str:
     """Write a time in the two units that matter."""
     if value_s is None:
         return DASH
-    if value_s < 60:  # noqa: PLR2004 - seconds in a minute
+    if value_s < MINUTE_S:
         return f"{value_s:.1f} s"
     minutes, seconds = divmod(round(value_s), 60)
     hours, minutes = divmod(minutes, 60)

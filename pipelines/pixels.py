@@ -97,7 +97,7 @@ def encode_jpeg(image_HWC: Bytes, quality: int) -> bytes:
     Raises:
         ValueError: not an RGB picture.
     """
-    if image_HWC.ndim != 3 or image_HWC.shape[2] != 3:  # noqa: PLR2004 - height, width and three colours
+    if image_HWC.shape[2:] != (3,):
         raise ValueError(f"encode_jpeg: got shape {image_HWC.shape}, need H x W x 3")
     bgr_HWC = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -153,8 +153,8 @@ def _stages(summary: Mapping[str, Any]) -> list[Stage]:
     figures = stages.values() if isinstance(stages, Mapping) else ()
     longest_s = max((_number(v, "busy_s") or 0.0 for v in figures if isinstance(v, Mapping)), default=0.0)
     rows = []
-    for name, values in stages.items() if isinstance(stages, Mapping) else ():
-        values = values if isinstance(values, Mapping) else {}  # noqa: PLW2901 - a stage without figures
+    for name, found in stages.items() if isinstance(stages, Mapping) else ():
+        values = found if isinstance(found, Mapping) else {}  # a stage without figures
         busy_s = _number(values, "busy_s")
         share = busy_s / longest_s if busy_s is not None and longest_s else None
         rate = _number(values, "videos_per_busy_s")

@@ -112,9 +112,11 @@ def read_figures(output: str) -> Figures:
 
 
 def _seconds(value_s: float) -> str:
-    if value_s < 60:  # noqa: PLR2004 - seconds in a minute
+    if value_s < page.MINUTE_S:
         return f"{value_s:.3g} s"
-    return f"{value_s / 60:.3g} min" if value_s < 3600 else f"{value_s / 3600:.3g} h"  # noqa: PLR2004 - an hour
+    if value_s < page.HOUR_S:
+        return f"{value_s / page.MINUTE_S:.3g} min"
+    return f"{value_s / page.HOUR_S:.3g} h"
 
 
 def distribution(

@@ -15,7 +15,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
@@ -179,9 +179,9 @@ def _check_is_object(uri: str, info: dict[str, Any]) -> None:
 
 def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
     fs = _s3()
-    target = tempfile.TemporaryFile(prefix="fal-")  # noqa: SIM115 - handed to the caller
     try:
-        with _as_os_error():
+        with ExitStack() as opened, _as_os_error():
+            target = opened.enter_context(tempfile.TemporaryFile(prefix="fal-"))
             info = fs.info(uri)
             _check_is_object(uri, info)
             _check_size(int(info["size"]), max_bytes)
@@ -189,17 +189,12 @@ def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
                 while chunk := source.read(COPY_BYTES):
                     target.write(chunk)
                     _check_size(target.tell(), max_bytes)
-    except VideoError:
-        target.close()
-        raise
+            opened.pop_all()  # the caller closes it
     except FileNotFoundError:
-        target.close()
         raise VideoError(FailureKind.NOT_FOUND, f"no object {uri!r}", "open") from None
     except PermissionError as error:
-        target.close()
         raise VideoError(FailureKind.PERMISSION_DENIED, f"cannot read {uri!r}: {error}", "open") from None
     except OSError as error:
-        target.close()
         raise VideoError(FailureKind.STORAGE_ERROR, f"cannot read {uri!r}: {error}", "open") from None
     target.seek(0)
     return target

@@ -63,8 +63,8 @@ def light_of_pq(code: Floats) -> Floats:
 
 def light_of_hlg(code: Floats) -> Floats:
     """Return the light of an HLG code from 0 to 1 on a screen of 1000 cd/m², channel by channel (BT.2100, table 5)."""
-    a = 0.17883277
+    a, knee = 0.17883277, 0.5
     b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
-    scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)  # noqa: PLR2004 - where the curves meet
+    scene = np.where(code <= knee, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
     light: Floats = PEAK_CD_M2 * scene**1.2
     return light

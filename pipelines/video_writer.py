@@ -53,7 +53,7 @@ def write_video(
     with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec, rate=fps, options=encoder_options)
         if not isinstance(stream, VideoStream):
-            raise ValueError(f"write_video: codec {codec!r} is not a video encoder")  # noqa: TRY004 - a wrong value
+            raise ValueError(f"write_video: codec {codec!r} is not a video encoder")  # noqa: TRY004 - the name of a codec is a value
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = pix_fmt
         context = stream.codec_context

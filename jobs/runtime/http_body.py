@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, BinaryIO
@@ -88,13 +89,11 @@ def _too_large(limit_bytes: int) -> ApiError:
 
 
 async def _read_raw(request: Request) -> Submission:
-    file = tempfile.TemporaryFile(prefix="fal-")  # noqa: SIM115 - handed to the caller
-    try:
+    with ExitStack() as opened:  # whatever cuts the body short, the half-written file goes
+        file = opened.enter_context(tempfile.TemporaryFile(prefix="fal-"))
         async for chunk in request.stream():
             file.write(chunk)
-    except BaseException:  # whatever cut the body short, the half-written file goes and the error travels on
-        file.close()
-        raise
+        opened.pop_all()  # the caller closes it
     file.seek(0)
     return Submission(file=file)
 

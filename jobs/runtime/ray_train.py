@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -181,13 +182,19 @@ def _checkpoint(state: TrainState, plan: WorkerPlan, val_set: ShardSet, tracker:
     model.calibration = training.calibrate(collected, model)
     metrics = training.evaluation_metrics(collected, model)
     tracker.metrics({f"val_{k}": v for k, v in metrics.items()}, step=state.step)
-    print(f"step {state.step}: validation top1 {metrics.get('top1', float('nan')):.3f}", flush=True)  # noqa: T201 - Ray brings worker output to the driver's terminal
+    _say(f"step {state.step}: validation top1 {metrics.get('top1', float('nan')):.3f}")
     with tempfile.TemporaryDirectory(prefix="fal-checkpoint-") as folder:
         save_checkpoint(folder, state, metrics)
         model.save_pretrained(Path(folder, FINAL))
         ray.train.report(
             {"step": state.step, **metrics}, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name
         )
+
+
+def _say(text: str) -> None:
+    """Write a line where Ray brings the output of a worker: to the driver's terminal."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 class _Meter:
@@ -221,9 +228,8 @@ class _Meter:
             step=step,
         )
         left_s = (total - step) * self.plan.loop.batch_clips / rate
-        print(  # noqa: T201 - Ray brings worker output to the driver's terminal
+        _say(
             f"step {step}/{total}: loss {numbers.loss:.3f}, {rate:.1f} clips/s, "
-            f"waiting for data {wait_share:.0%}, {left_s:.0f} s left",
-            flush=True,
+            f"waiting for data {wait_share:.0%}, {left_s:.0f} s left"
         )
         self.since_s, self.wait_s, self.steps = time.monotonic(), 0.0, 0

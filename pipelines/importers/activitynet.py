@@ -108,8 +108,11 @@ def _annotations(
         times = annotation.get("segment")
         if times is None:
             continue
-        start, end = times if isinstance(times, list) and len(times) == 2 else (times, None)  # noqa: PLR2004 - a pair
-        segments.append(RawSegment(label, start, end, at))
+        match times:
+            case [start, end]:
+                segments.append(RawSegment(label, start, end, at))
+            case _:
+                segments.append(RawSegment(label, times, None, at))
     return tuple(labels), tuple(segments)
 
 
