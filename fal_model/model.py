@@ -116,7 +116,7 @@ class FALModel(nn.Module):
         """Make an untrained model of a named size.
 
         Args:
-            name: ``fal-375m`` or ``fal-nano``.
+            name: One of ``presets.PRESET_NAMES``, such as ``fal-375m`` or ``fal-nano``.
             taxonomy: The label tree; by default Open FAL-500.
 
         Raises:
