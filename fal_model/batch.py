@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fal_model.boundary_targets import Span, boundary_targets
 from fal_model.taxonomy import Taxonomy
+from fal_model.values import check_flow_values, check_shares, check_tensors
 
 FRAME_DIMS = 5
 COLOURS = 3
@@ -41,10 +42,11 @@ class ClipBatch:
     Attributes:
         frames_BTCHW: RGB frames, uint8.
         flow_BTCHW: Flow (u, v) at each frame, frame pixels per flow step, floating point.
-        flow_valid_BT: Where flow could be measured, bool.
+        flow_valid_BT: Where flow could be measured, bool; elsewhere its values are never looked at.
 
     Raises:
-        ValueError: a wrong shape or type.
+        ValueError: a wrong shape, type or device; and, looked at on the CPU only, flow that is NaN, infinite or out
+            of range.
     """
 
     frames_BTCHW: Tensor
@@ -75,10 +77,11 @@ class Targets:
     """What is true of B clips, over all K classes; the ancestors of a true class are true.
 
     A class that is true while none of its children is says nothing about the children: they are left out of the
-    loss. A row of zeros says that nothing of the taxonomy is there.
+    loss. A row of zeros says that nothing of the taxonomy is there. Labels between 0 and 1 are the probability that
+    the class holds: mixtures of clips, or what a teacher believes; then an ancestor is at least as probable.
 
     Attributes:
-        labels_BK: 1 where the class holds somewhere in the clip, else 0; float32.
+        labels_BK: 1 where the class holds somewhere in the clip, 0 where not, or between; floating point.
         label_known_B: Whether the clip's labels are known at all, bool.
         frame_labels_BTK: The same for each frame, float32.
         frame_known_BT: Whether the frame's labels are known, bool.
@@ -87,7 +90,7 @@ class Targets:
         offset_known_BTL: Where that is known, bool.
 
     Raises:
-        ValueError: a wrong shape or type.
+        ValueError: a wrong shape, type or device; and, looked at on the CPU only, labels that are not from 0 to 1.
     """
 
     labels_BK: Tensor
@@ -98,6 +101,7 @@ class Targets:
     offset_known_BTL: Tensor
 
     def __post_init__(self) -> None:
+        check_tensors(**{f.name: getattr(self, f.name) for f in fields(self)})
         frame_shape = tuple(self.frame_labels_BTK.shape)
         if len(frame_shape) != len("BTK") or tuple(self.labels_BK.shape) != (frame_shape[0], frame_shape[2]):
             raise ValueError(
@@ -126,6 +130,8 @@ class Targets:
                 f"offsets: got {self.offsets_BTL2.dtype} and {self.offset_known_BTL.dtype}, "
                 "must be floating point and bool"
             )
+        check_shares("labels_BK", self.labels_BK)
+        check_shares("frame_labels_BTK", self.frame_labels_BTK)
 
     @classmethod
     def from_labels(
@@ -213,11 +219,15 @@ def multi_hot(rows: Sequence[Sequence[int]], taxonomy: Taxonomy) -> Tensor:
 
 
 def check_clips(frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None:
-    """Check that frames and flow of a batch fit together.
+    """Check that frames and flow of a batch fit together and are possible. A batch of no clips is fine.
+
+    Values are looked at on the CPU only, see :mod:`fal_model.values`.
 
     Raises:
-        ValueError: a wrong shape or type.
+        ValueError: no tensors, a wrong shape, type or device; or flow that is NaN, infinite or out of range where it
+            is valid.
     """
+    check_tensors(frames=frames, flow=flow, flow_valid=flow_valid)
     if frames.ndim != FRAME_DIMS or frames.shape[2] != COLOURS or frames.dtype != torch.uint8:
         raise ValueError(f"frames: got {frames.dtype} {list(frames.shape)}, must be uint8 [B, T, 3, H, W]")
     if flow.ndim != FRAME_DIMS or flow.shape[2] != FLOW_COMPONENTS or not flow.is_floating_point():
@@ -228,3 +238,4 @@ def check_clips(frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None
         raise ValueError(
             f"flow_valid: got {flow_valid.dtype} {list(flow_valid.shape)}, must be bool {list(frames.shape[:2])}"
         )
+    check_flow_values(flow, flow_valid, max(frames.shape[-2:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,11 +21,13 @@ class Hierarchy:
         levels: Per level, first and last class (exclusive); classes are ordered by level.
         parent_K: Class index of each class's parent; K (one past the end) at level 0.
         leaf_L: Class indices without children.
+        share_K: 1 in the number of siblings, but at most a half: what to say of a class before anything is known.
     """
 
     levels: tuple[tuple[int, int], ...]
     parent_K: Tensor
     leaf_L: Tensor
+    share_K: Tensor
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, device: torch.device | str = "cpu") -> Self:
@@ -32,10 +35,12 @@ class Hierarchy:
         num_classes = len(taxonomy)
         starts = [i for i in range(num_classes) if i == 0 or taxonomy.levels[i] != taxonomy.levels[i - 1]]
         parents = [num_classes if p < 0 else p for p in taxonomy.parents]
+        siblings = Counter(parents)
         return cls(
             levels=tuple(zip(starts, [*starts[1:], num_classes], strict=True)),
             parent_K=torch.tensor(parents, device=device),
             leaf_L=torch.tensor(taxonomy.leaves, device=device),
+            share_K=torch.tensor([min(1 / siblings[parent], 0.5) for parent in parents], device=device),
         )
 
 
@@ -62,21 +67,23 @@ def path_log_scores(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
 
 
 def counted(labels: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """Tell which classes the labels say something about.
+    """Tell how much the labels say about each class.
 
     Level 0 always counts. Below it, a class counts where one of its siblings or itself holds: where the parent
     does not hold, the conditional logit has no meaning; where the parent holds but none of the children, the
-    label is just not that deep.
+    label is just not that deep. Of labels between 0 and 1, which are probabilities, this is the probability that one
+    of the siblings holds: their sum, but no more than the parent's. For a mixture of two labels it is the mixture of
+    what counts in each, wherever siblings exclude each other.
 
     Args:
-        labels: 1 where the class holds, else 0, ancestors included; shape [..., K].
+        labels: 1 where the class holds, 0 where not, or between; ancestors included; shape [..., K].
         hierarchy: The tree.
 
     Returns:
-        float32 of the same shape, 1 or 0.
+        float32 of the same shape, 0 to 1.
     """
-    num_classes = labels.shape[-1]
-    children = labels.new_zeros((*labels.shape[:-1], num_classes + 1), dtype=torch.float32)
-    children = children.index_add(-1, hierarchy.parent_K, labels.float())
-    children[..., num_classes] = 1.0
-    return (children.index_select(-1, hierarchy.parent_K) > 0).float()
+    held = labels.float()
+    root = held.new_ones((*labels.shape[:-1], 1))
+    children = torch.cat((torch.zeros_like(held), root), dim=-1).index_add(-1, hierarchy.parent_K, held)
+    known = torch.minimum(children, torch.cat((held, root), dim=-1))
+    return known.index_select(-1, hierarchy.parent_K)

@@ -13,6 +13,9 @@ from fal_model.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.intp]
+QUERY_CHUNK = 256
+"""Rows that are compared with all others at a time."""
+
 TEMPORAL_IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
 
@@ -43,6 +46,39 @@ def top_k_accuracy(scores_NL: Floats, labels_NL: Floats, k: int) -> float:
     best_Nk = np.argsort(-scores_NL[labelled], axis=1, kind="stable")[:, :k]
     hits_N = np.take_along_axis(labels_NL[labelled] > 0, best_Nk, axis=1).any(axis=1)
     return float(hits_N.mean())
+
+
+def recall_at_k(
+    embedding_NE: Floats, labels_NL: Floats, ks: Sequence[int] = (1, 5), max_queries: int = 10_000
+) -> dict[int, float]:
+    """Return how often one of the k rows nearest to a row shares a class with it, the row itself left out.
+
+    This is recall@k as metric learning publishes it. Rows that share a class with no other are no queries, but they
+    are among what is searched.
+
+    Args:
+        embedding_NE: Unit embeddings; nearest is the greatest product.
+        labels_NL: 1 where the class holds, else 0 (as published: the leaves).
+        ks: How many neighbours count, each ≥ 1.
+        max_queries: Of more rows than this, evenly spread ones are queries; all are searched.
+
+    Returns:
+        k to a share from 0 to 1; NaN where there is no query.
+    """
+    embedding_NE, holds_NL = embedding_NE.astype(np.float32), (labels_NL > 0).astype(np.float32)
+    has_match_N = holds_NL @ holds_NL.sum(axis=0) > holds_NL.sum(axis=1)
+    queries = np.flatnonzero(has_match_N)
+    if len(queries) > max_queries:
+        queries = queries[np.linspace(0, len(queries) - 1, max_queries).astype(int)]
+    deepest = min(max(ks), max(1, len(embedding_NE) - 1))
+    hits: list[npt.NDArray[np.bool_]] = [np.zeros((0, deepest), dtype=bool)]
+    for rows in np.array_split(queries, -(-len(queries) // QUERY_CHUNK) or 1):
+        near_RN = embedding_NE[rows] @ embedding_NE.T
+        near_RN[np.arange(len(rows)), rows] = -np.inf
+        best_Rk = np.argsort(-near_RN, axis=1, kind="stable")[:, :deepest]
+        hits.append(np.einsum("rl,rkl->rk", holds_NL[rows], holds_NL[best_Rk]) > 0)
+    hits_Qk = np.concatenate(hits)
+    return {k: float(hits_Qk[:, :k].any(axis=1).mean()) if len(queries) else float("nan") for k in ks}
 
 
 def average_precision(scores_N: Floats, labels_N: Floats) -> float:

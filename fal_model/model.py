@@ -58,13 +58,15 @@ class FALModel(nn.Module):
         Args:
             frames: RGB, uint8 [B, T, 3, H, W] of the size in ``config.clip``.
             flow: (u, v), frame pixels per flow step, floating point [B, T, 2, h, w].
-            flow_valid: Where flow is known, bool [B, T]; None means everywhere.
+            flow_valid: Where flow is known, bool [B, T]; None means everywhere. Elsewhere flow is never looked at.
 
         Returns:
-            Logits [B, K] and [B, T, K], conditional on each class's parent, and unit embeddings [B, E].
+            Logits [B, K] and [B, T, K], conditional on each class's parent, and unit embeddings [B, E]; of no clips,
+            when B is 0.
 
         Raises:
-            ValueError: a wrong shape or type.
+            ValueError: a wrong shape, type or device; and, looked at on the CPU only, flow that is NaN, infinite or
+                out of range.
         """
         self._check(frames, flow, flow_valid)
         if flow_valid is None:
@@ -85,14 +87,22 @@ class FALModel(nn.Module):
         want = [clip.num_frames, 2, clip.flow_size_px, clip.flow_size_px]
         if list(flow.shape[1:]) != want:
             raise ValueError(f"flow: got {list(flow.shape)}, must be [B, {str(want)[1:]} for this model")
+        device = self.heads.filter_TD.device
+        if frames.device != device:
+            raise ValueError(f"frames: got a tensor on {frames.device}, must be on {device} as the model")
 
     def example_inputs(self, batch_size: int, seed: int = 0) -> dict[str, Tensor]:
         """Make random valid inputs, the arguments of :meth:`forward` by name.
 
         Args:
-            batch_size: Clips, ≥ 1.
+            batch_size: Clips, ≥ 0.
             seed: The same seed gives the same inputs.
+
+        Raises:
+            ValueError: ``batch_size`` is no such number.
         """
+        if not isinstance(batch_size, int) or batch_size < 0:
+            raise ValueError(f"batch_size: got {batch_size!r}, must be a whole number from 0")
         clip = self.config.clip
         device = next(self.parameters()).device
         dice = torch.Generator().manual_seed(seed)

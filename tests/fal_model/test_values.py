@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+
+from fal_model.values import can_read_values, check_flow_values, check_shares
+
+VALID = torch.tensor([[True, True], [True, False]])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1000.1, -5000.0])
+def test_flow_that_cannot_be_is_refused(value: float) -> None:
+    flow = torch.zeros(2, 2, 2, 3, 3)
+    flow[1, 0, 1, 2, 0] = value
+    where = "in clip 1, frame 0, must be finite and at most 1000 pixels per step"
+    with pytest.raises(ValueError, match=rf"flow: got {abs(value):g} {where} \(10 times the frame\); flow_valid is"):
+        check_flow_values(flow, VALID, 100)
+    with pytest.raises(ValueError, match=where):
+        check_flow_values(flow, None, 100)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_fast_flow_is_allowed_and_unknown_flow_not_looked_at(dtype: torch.dtype) -> None:
+    flow = torch.full((2, 2, 2, 3, 3), -1000.0, dtype=dtype)
+    flow[1, 1] = math.nan
+    check_flow_values(flow, VALID, 100)
+    with pytest.raises(ValueError, match="flow: got nan in clip 1, frame 1"):
+        check_flow_values(flow, None, 100)
+    check_flow_values(flow[:0], VALID[:0], 100)
+
+
+@pytest.mark.parametrize(("value", "text"), [(math.nan, "nan to nan"), (-0.1, "-0.1 to 0"), (1.5, "0 to 1.5")])
+def test_what_is_no_probability_is_refused(value: float, text: str) -> None:
+    with pytest.raises(ValueError, match=f"labels: got values from {text}, must be from 0 to 1"):
+        check_shares("labels", torch.tensor([[0.0, value]]))
+
+
+def test_probabilities_are_fine() -> None:
+    check_shares("labels", torch.tensor([0.0, 0.5, 1.0]))
+    check_shares("labels", torch.zeros(0, 3))
+
+
+def test_values_elsewhere_are_never_waited_for() -> None:
+    bad = torch.full((1, 1, 2, 3, 3), math.nan, device="meta")
+    assert not can_read_values(bad)
+    check_flow_values(bad, None, 100)
+    check_shares("labels", bad)
+
+
+def test_values_do_not_break_a_compiled_graph() -> None:
+    def run(x: torch.Tensor) -> torch.Tensor:
+        check_shares("labels", x)
+        check_flow_values(x, None, 1)
+        return x + 1
+
+    compiled = torch.compile(run, backend="eager", fullgraph=True)
+    assert compiled(torch.full((1, 1, 2, 3, 3), 7.0)).max() == 8
+    torch.compiler.reset()
