@@ -60,7 +60,7 @@ def recall_at_k(
         embedding_NE: Unit embeddings; nearest is the greatest product.
         labels_NL: 1 where the class holds, else 0 (as published: the leaves).
         ks: How many neighbours count, each ≥ 1.
-        max_queries: Of more rows than this, evenly spread ones are queries; all are searched.
+        max_queries: Of more than this, evenly spread ones are taken; all rows are searched.
 
     Returns:
         k to a share from 0 to 1; NaN where there is no query.
@@ -68,17 +68,21 @@ def recall_at_k(
     embedding_NE, holds_NL = embedding_NE.astype(np.float32), (labels_NL > 0).astype(np.float32)
     has_match_N = holds_NL @ holds_NL.sum(axis=0) > holds_NL.sum(axis=1)
     queries = np.flatnonzero(has_match_N)
+    if not len(queries):
+        return {k: float("nan") for k in ks}
     if len(queries) > max_queries:
         queries = queries[np.linspace(0, len(queries) - 1, max_queries).astype(int)]
-    deepest = min(max(ks), max(1, len(embedding_NE) - 1))
-    hits: list[npt.NDArray[np.bool_]] = [np.zeros((0, deepest), dtype=bool)]
-    for rows in np.array_split(queries, -(-len(queries) // QUERY_CHUNK) or 1):
-        near_RN = embedding_NE[rows] @ embedding_NE.T
-        near_RN[np.arange(len(rows)), rows] = -np.inf
-        best_Rk = np.argsort(-near_RN, axis=1, kind="stable")[:, :deepest]
-        hits.append(np.einsum("rl,rkl->rk", holds_NL[rows], holds_NL[best_Rk]) > 0)
+    depth = min(max(ks), len(embedding_NE) - 1)
+    hits: list[npt.NDArray[np.bool_]] = []
+    for rows in np.array_split(queries, -(-len(queries) // QUERY_CHUNK)):
+        far_RN = -embedding_NE[rows] @ embedding_NE.T
+        far_RN[np.arange(len(rows)), rows] = np.inf
+        nearest_Rk = np.argpartition(far_RN, depth - 1, axis=1)[:, :depth]
+        order_Rk = np.take_along_axis(far_RN, nearest_Rk, axis=1).argsort(axis=1, kind="stable")
+        nearest_Rk = np.take_along_axis(nearest_Rk, order_Rk, axis=1)
+        hits.append(np.einsum("rl,rkl->rk", holds_NL[rows], holds_NL[nearest_Rk]) > 0)
     hits_Qk = np.concatenate(hits)
-    return {k: float(hits_Qk[:, :k].any(axis=1).mean()) if len(queries) else float("nan") for k in ks}
+    return {k: float(hits_Qk[:, :k].any(axis=1).mean()) for k in ks}
 
 
 def average_precision(scores_N: Floats, labels_N: Floats) -> float:

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fal_model.metrics import (
@@ -12,6 +13,7 @@ from fal_model.metrics import (
     f1,
     f1_per_level,
     mean_average_precision,
+    recall_at_k,
     segment_map,
     temporal_iou,
     top_k_accuracy,
@@ -26,6 +28,46 @@ def test_top_k_counts_any_true_class() -> None:
     assert top_k_accuracy(scores, labels, 2) == pytest.approx(2 / 3)
     assert top_k_accuracy(scores, labels, 3) == 1
     assert math.isnan(top_k_accuracy(scores, np.zeros((4, 3)), 1))
+
+
+def unit(*degrees: float) -> npt.NDArray[np.float64]:
+    angle = np.deg2rad(np.array(degrees))
+    return np.stack((np.cos(angle), np.sin(angle)), axis=1)
+
+
+def test_recall_of_neighbours_by_hand() -> None:
+    embedding = unit(0, 10, 25, 45, 90)
+    labels = np.array([[1.0, 0], [0, 1], [1, 0], [1, 1], [0, 0]])
+    # Nearest first: 0: 1 2 3; 1: 0 2 3; 2: 1 3 0; 3: 2 1 4 0; the last has no label and is no query.
+    found = recall_at_k(embedding, labels, (1, 2, 3))
+    assert found == {1: 1 / 4, 2: 3 / 4, 3: 1.0}
+
+
+def test_rows_without_a_like_are_searched_but_do_not_ask() -> None:
+    labels = np.eye(3)[[0, 0, 1]]
+    assert recall_at_k(unit(0, 60, 10), labels, (1, 5)) == {1: 0.0, 5: 1.0}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_recall_without_anything_to_find_has_no_meaning(count: int) -> None:
+    found = recall_at_k(np.zeros((count, 2)), np.eye(3)[:count])
+    assert set(found) == {1, 5}
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_recall_of_many_rows_is_that_of_one_product() -> None:
+    dice = np.random.default_rng(0)
+    embedding = dice.standard_normal((700, 4)).astype(np.float32)
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    labels = np.eye(9)[dice.integers(0, 9, 700)]
+    near = embedding @ embedding.T
+    np.fill_diagonal(near, -2)
+    best = np.argsort(-near, axis=1)[:, :5]
+    hits = (labels[best] * labels[:, None]).sum(axis=2) > 0
+    found = recall_at_k(embedding, labels)
+    assert found == {1: pytest.approx(hits[:, 0].mean()), 5: pytest.approx(hits.any(axis=1).mean())}
+    few = recall_at_k(embedding, labels, max_queries=100)
+    assert few[5] == pytest.approx(hits[np.linspace(0, 699, 100).astype(int)].any(axis=1).mean())
 
 
 def test_average_precision_by_hand() -> None:
