@@ -159,3 +159,13 @@ def test_files_stay_readable() -> None:
     assert Path(__file__) in files
     long = {relative(p): n for p in files if (n := len(p.read_text(encoding="utf-8").splitlines())) > 400}
     assert long == {}
+
+
+def test_a_test_beside_the_model_s_belongs_to_a_file_of_the_model() -> None:
+    # tests/fal_model mirrors fal_model; what needs one library more lies in a folder below, under the same names.
+    modules = {path.stem for path in (ROOT / "fal_model").glob("*.py")}
+    found = [path for name in ("properties", "peers") for path in sources(f"tests/fal_model/{name}")]
+    tests = [path for path in found if path.name.startswith("test_")]
+    assert len(tests) > 5
+    stems = {relative(path): path.stem.removeprefix("test_") for path in tests}
+    assert {p for p, stem in stems.items() if not any(f"{stem}_".startswith(f"{name}_") for name in modules)} == set()
