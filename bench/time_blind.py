@@ -32,11 +32,12 @@ class FrameByFrame(nn.Module):
             logits_BK=output.logits_BK.view(batch, num_frames, -1).mean(dim=1),
             frame_logits_BTK=output.frame_logits_BTK.view(batch, num_frames, -1),
             embedding_BE=F.normalize(embedding_BE, dim=-1),
+            offsets_BTL2=output.offsets_BTL2.view(batch, num_frames, -1, 2),
         )
 
 
 class Shuffled(nn.Module):
-    """A model whose frames come in random order, each with its own flow; frame logits go back to their places.
+    """A model whose frames come in random order, each with its own flow; what is said of frames goes back to them.
 
     Args:
         model: Any model of clips.
@@ -55,4 +56,8 @@ class Shuffled(nn.Module):
         rows_B1 = torch.arange(batch)[:, None]
         shuffled = (x[rows_B1, order_BT] for x in (frames_BTCHW, flow_BTCHW, flow_valid_BT))
         output: ModelOutput = self.model(*shuffled)
-        return output._replace(frame_logits_BTK=output.frame_logits_BTK[rows_B1, order_BT.argsort(dim=1)])
+        back_BT = order_BT.argsort(dim=1)
+        return output._replace(
+            frame_logits_BTK=output.frame_logits_BTK[rows_B1, back_BT],
+            offsets_BTL2=output.offsets_BTL2[rows_B1, back_BT],
+        )

@@ -130,19 +130,34 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossConfig:
-    """Weights of the losses; 0 leaves one out.
+    """Weights of the losses, 0 leaves one out; and how they treat hard, easy and doubtful labels.
+
+    With ``positive_focus``, ``negative_focus`` and ``negative_margin`` at 0 the cross-entropies are plain, and scores
+    are probabilities; otherwise they rank better where true classes are rare, and need calibration to be probabilities.
 
     Attributes:
         hierarchy_weight: Conditional binary cross-entropy over all classes of the tree; makes scores probabilities.
         leaf_weight: Cross-entropy among the leaves; ranks them.
         frame_weight: Conditional binary cross-entropy of each frame; says when.
-        label_smoothing: Share of the leaf target that is spread over all leaves.
+        boundary_weight: Distance-IoU between said and true borders of what happens at each frame.
+        embedding_weight: Contrast between clips of like and unlike labels; brings like clips together for search.
+        label_smoothing: Share of the target that is spread: over all leaves, and over yes and no as siblings are.
+        embedding_temperature: Cosine similarities are divided by it; the smaller, the more the nearest clips count.
+        positive_focus: Exponent by which classes that hold and are scored high count less.
+        negative_focus: The same for classes that do not hold and are scored low.
+        negative_margin: A class that does not hold and is scored below this counts nothing.
     """
 
     hierarchy_weight: Annotated[float, Range(ge=0, le=100)] = 1.0
     leaf_weight: Annotated[float, Range(ge=0, le=100)] = 1.0
     frame_weight: Annotated[float, Range(ge=0, le=100)] = 0.5
+    boundary_weight: Annotated[float, Range(ge=0, le=100)] = 0.5
+    embedding_weight: Annotated[float, Range(ge=0, le=100)] = 0.0
     label_smoothing: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    embedding_temperature: Annotated[float, Range(ge=0.01, le=10)] = 0.1
+    positive_focus: Annotated[float, Range(ge=0, le=10)] = 0.0
+    negative_focus: Annotated[float, Range(ge=0, le=10)] = 0.0
+    negative_margin: Annotated[float, Range(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         problems = range_problems(self)

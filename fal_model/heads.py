@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from fal_model.attention import Mlp
+from fal_model.attention import Mlp, layer_norm
 from fal_model.batch import ModelOutput
 from fal_model.config import ModelConfig
 from fal_model.taxonomy import Taxonomy
@@ -25,20 +25,21 @@ class Heads(nn.Module):
         super().__init__()
         width, num_classes = config.width, len(taxonomy)
         self.time_TD = nn.Parameter(torch.zeros(config.clip.num_frames, width))
-        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp_norm = layer_norm(width)
         self.mlp = Mlp(width)
-        self.frame_norm = nn.LayerNorm(width)
+        self.frame_norm = layer_norm(width)
         self.frame_classes = nn.Linear(width, num_classes)
         self.attend = nn.Linear(width, 1, bias=False)  # softmax ignores what is added to all of its inputs
         self.filter_TD = nn.Parameter(torch.zeros(config.clip.num_frames, width))
         self.project = nn.Linear(width, config.embedding_dim)
-        self.embedding_norm = nn.LayerNorm(config.embedding_dim)
+        self.embedding_norm = layer_norm(config.embedding_dim)
         self.clip_classes = nn.Linear(config.embedding_dim, num_classes)
         self.context = nn.Linear(config.embedding_dim, width)
+        self.borders = nn.Linear(width, 2 * (1 + len(taxonomy.leaves)))
         self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, frame_BTD: Tensor) -> ModelOutput:
-        """Return logits [B, K], frame logits [B, T, K] and unit embeddings [B, E]."""
+        """Return logits [B, K], frame logits [B, T, K], unit embeddings [B, E] and border offsets [B, T, L, 2]."""
         # What a frame shows means something else early than late: up, then down is not down, then up.
         timed_BTD = self.mlp_norm(frame_BTD) + self.time_TD
         frame_BTD = self.frame_norm(frame_BTD + self.mlp(timed_BTD))
@@ -48,11 +49,22 @@ class Heads(nn.Module):
         clip_BD = (frame_BTD * (weight_BT1 + self.filter_TD)).sum(dim=1)
         clip_BE = self.embedding_norm(self.project(clip_BD))
         # A frame says when; which of two mirrored actions it is part of, the clip knows.
+        placed_BTD = self.drop(frame_BTD + self.context(clip_BE)[:, None])
         return ModelOutput(
             logits_BK=self.clip_classes(self.drop(clip_BE)),
-            frame_logits_BTK=self.frame_classes(self.drop(frame_BTD + self.context(clip_BE)[:, None])),
+            frame_logits_BTK=self.frame_classes(placed_BTD),
             embedding_BE=F.normalize(clip_BE.float(), dim=-1),
+            offsets_BTL2=self._offsets(placed_BTD),
         )
+
+    def _offsets(self, placed_BTD: Tensor) -> Tensor:
+        """Return shares of the window from each frame to the borders of each leaf class, [B, T, L, 2], 0 to 1.
+
+        What all classes have in common is learned from all of them, and only the rest from each.
+        """
+        each_BTL2 = self.borders(placed_BTD).float().unflatten(-1, (-1, 2))
+        offsets_BTL2: Tensor = (each_BTL2[:, :, :1] + each_BTL2[:, :, 1:]).sigmoid()
+        return offsets_BTL2
 
 
 def prior_logits(taxonomy: Taxonomy) -> list[float]:

@@ -47,6 +47,7 @@ class ClipSpec:
         flow_step_s: Time step of the flow, seconds; flow is in frame pixels (of ``size_px``) per this step.
         window_s: Longest window of one clip, seconds; a longer video is cut into equal windows.
         sampling: How frames are chosen within their strata.
+        window_overlap: Share of a window that it has in common with the next one.
     """
 
     num_frames: Annotated[int, Range(ge=1, le=256)] = 8
@@ -55,6 +56,7 @@ class ClipSpec:
     flow_step_s: Annotated[float, Range(gt=0, le=1)] = 1 / 15
     window_s: Annotated[float, Range(ge=0.1, le=600)] = 10.0
     sampling: Sampling = Sampling.KEY_MOMENTS
+    window_overlap: Annotated[float, Range(ge=0, le=0.75)] = 0.0
 
     def __post_init__(self) -> None:
         problems = range_problems(self)

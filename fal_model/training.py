@@ -36,6 +36,8 @@ class StepMetrics(NamedTuple):
         hierarchy_loss: Over all classes of the tree.
         leaf_loss: Among leaves.
         frame_loss: Over frames.
+        boundary_loss: Over borders of what happens at frames.
+        embedding_loss: Over pairs of clips; 0 where no two share a label.
         grad_norm: Length of the gradient before clipping.
         learning_rate: Of this step.
         is_skipped: The gradient was infinite or NaN; weights did not change.
@@ -45,6 +47,8 @@ class StepMetrics(NamedTuple):
     hierarchy_loss: float
     leaf_loss: float
     frame_loss: float
+    boundary_loss: float
+    embedding_loss: float
     grad_norm: float
     learning_rate: float
     is_skipped: bool
@@ -137,7 +141,7 @@ def train_step(
     terms = _accumulate(state, run, batch, targets)
     grad_norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip or math.inf)
     # One transfer for all numbers. The norm decides, not the loss: it is the same on every worker.
-    total, node, leaf, frame, norm = torch.stack([*terms, grad_norm.detach()]).tolist()
+    *losses, norm = torch.stack([*terms, grad_norm.detach()]).tolist()
     is_skipped = not math.isfinite(norm)
     if not is_skipped:
         state.optimizer.step()
@@ -150,7 +154,7 @@ def train_step(
             f"training: the gradient was not finite for {state.bad_steps} steps in a row, up to step {state.step}; "
             f"allowed are {config.max_bad_steps}; check the data, or lower the learning rate ({config.learning_rate:g})"
         )
-    return StepMetrics(total, node, leaf, frame, norm, learning_rate, is_skipped)
+    return StepMetrics._make((*losses, norm, learning_rate, is_skipped))
 
 
 def _accumulate(state: TrainState, run: Callable[..., ModelOutput], batch: ClipBatch, targets: Targets) -> list[Tensor]:
@@ -189,12 +193,13 @@ def _update_average(state: TrainState) -> None:
 
 
 class Collected(NamedTuple):
-    """Logits and truth of N clips whose labels are known, and of the F frames among them that are labelled."""
+    """What is said and true of N clips whose labels are known, and of the F frames among them that are labelled."""
 
     logits_NK: npt.NDArray[np.float32]
     labels_NK: npt.NDArray[np.float32]
     frame_logits_FK: npt.NDArray[np.float32]
     frame_labels_FK: npt.NDArray[np.float32]
+    embedding_NE: npt.NDArray[np.float32]
 
 
 @torch.no_grad()
@@ -206,13 +211,13 @@ def collect(model: FALModel, batches: Batches) -> Collected:
     """
     was_training = model.training
     model.eval()
-    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    rows: list[tuple[Tensor, ...]] = []
     for batch, targets in batches:
         output = model(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT)
         known_B, known_BT = targets.label_known_B, targets.frame_known_BT
         pairs = (output.logits_BK[known_B], targets.labels_BK[known_B])
         frame_pairs = (output.frame_logits_BTK[known_BT], targets.frame_labels_BTK[known_BT])
-        rows.append((*pairs, *frame_pairs))
+        rows.append((*pairs, *frame_pairs, output.embedding_BE[known_B]))
     model.train(was_training)
     if not sum(len(row[0]) for row in rows):
         raise FalError("evaluation: got no clip with known labels, needs at least one")
@@ -237,7 +242,8 @@ def evaluation_metrics(collected: Collected, model: FALModel) -> dict[str, float
 
     Returns:
         ``top1``, ``top5``, ``map`` (over leaves), ``f1_micro`` and ``f1_macro`` of all classes, ``f1_level_N`` of
-        each level, ``ece`` of the top leaf, ``frame_map`` over leaves; a number that has no meaning is left out.
+        each level, ``ece`` of the top leaf, ``frame_map`` over leaves, ``recall_at_1`` and ``recall_at_5`` of the
+        clips whose embeddings are nearest; a number that has no meaning is left out.
     """
     taxonomy, leaves = model.taxonomy, np.array(model.taxonomy.leaves)
     scores_NK = postprocess.path_scores(collected.logits_NK, taxonomy, model.calibration.clip)
@@ -255,6 +261,8 @@ def evaluation_metrics(collected: Collected, model: FALModel) -> dict[str, float
         "ece": metrics.expected_calibration_error(scores_NL.max(axis=1), hits_N),
         "frame_map": metrics.mean_average_precision(frame_FK[:, leaves], collected.frame_labels_FK[:, leaves]),
     }
+    recall = metrics.recall_at_k(collected.embedding_NE, labels_NL)
+    found |= {f"recall_at_{k}": share for k, share in recall.items()}
     levels = metrics.f1_per_level(scores_NK, collected.labels_NK, taxonomy)
     found |= {f"f1_level_{level}": value.micro for level, value in enumerate(levels)}
     return {name: value for name, value in found.items() if not math.isnan(value)}

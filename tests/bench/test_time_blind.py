@@ -22,6 +22,7 @@ def test_a_model_of_single_frames_does_not_see_their_order() -> None:
 
     torch.testing.assert_close(again.logits_BK, first.logits_BK)
     torch.testing.assert_close(again.frame_logits_BTK, first.frame_logits_BTK[:, order])
+    torch.testing.assert_close(again.offsets_BTL2, first.offsets_BTL2[:, order])
     assert first.frame_logits_BTK.shape[1] == config.clip.num_frames
 
 
@@ -32,7 +33,7 @@ class FirstPixels(torch.nn.Module):
         pixel_BT1 = frames[:, :, 0, 0, :1].float()
         assert torch.equal(flow[:, :, 0, 0, :1], pixel_BT1), "a frame has lost its flow"
         assert flow_valid.all()
-        return ModelOutput(pixel_BT1[:, 0], pixel_BT1, pixel_BT1[:, 0])
+        return ModelOutput(pixel_BT1[:, 0], pixel_BT1, pixel_BT1[:, 0], pixel_BT1[..., None].expand(-1, -1, 1, 2))
 
 
 def test_shuffled_frames_keep_their_flow_and_get_their_logits_back() -> None:
@@ -43,5 +44,6 @@ def test_shuffled_frames_keep_their_flow_and_get_their_logits_back() -> None:
     output = Shuffled(FirstPixels())(frames, flow, torch.ones(3, 8, dtype=torch.bool))
 
     assert torch.equal(output.frame_logits_BTK[:, :, 0], pixel_BT.float())
+    assert torch.equal(output.offsets_BTL2[:, :, 0, 1], pixel_BT.float())
     # Which frame came first differs from clip to clip.
     assert len(set((output.logits_BK[:, 0] % 8).tolist())) > 1

@@ -56,7 +56,8 @@ def test_gradients_reach_every_parameter(model: FALModel) -> None:
     inputs = model.example_inputs(2)
     inputs["flow_valid"][0, 0] = False
     output = model(**inputs)
-    (output.logits_BK.square().sum() + output.frame_logits_BTK.square().sum()).backward()
+    said = (output.logits_BK, output.frame_logits_BTK, output.offsets_BTL2)
+    torch.autograd.backward(torch.stack([x.square().sum() for x in said]).sum())
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
 

@@ -76,7 +76,8 @@ def test_training_learns_what_it_is_shown() -> None:
 def test_the_first_step_reports_what_the_losses_are() -> None:
     state = TrainState.create(micro_model(), CONFIG)
     step = train_step(state, *micro_batch())
-    assert step.loss == pytest.approx(step.hierarchy_loss + step.leaf_loss + 0.5 * step.frame_loss, rel=1e-5)
+    halves = step.frame_loss + step.boundary_loss
+    assert step.loss == pytest.approx(step.hierarchy_loss + step.leaf_loss + halves / 2, rel=1e-5)
     assert step.learning_rate == 0.005
     assert step.grad_norm > 0
     assert not step.is_skipped
@@ -230,7 +231,7 @@ def test_nothing_to_evaluate_is_an_error(is_empty: bool) -> None:
 
 def collected(logits: list[list[float]], labels: list[list[float]]) -> Collected:
     logits_NK, labels_NK = np.array(logits, dtype=np.float32), np.array(labels, dtype=np.float32)
-    return Collected(logits_NK, labels_NK, logits_NK, labels_NK)
+    return Collected(logits_NK, labels_NK, logits_NK, labels_NK, logits_NK / 25)
 
 
 def test_metrics_by_hand() -> None:

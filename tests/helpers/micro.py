@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fal_model.batch import ClipBatch, Targets
+from fal_model.boundary_targets import Span
 from fal_model.config import ModelConfig
 from fal_model.model import FALModel
 from fal_model.spec import ClipSpec
@@ -63,5 +64,6 @@ def micro_batch(size: int = 4, seed: int = 0) -> tuple[ClipBatch, Targets]:
     flow = 4 * torch.randn(*shape, 2, clip.flow_size_px, clip.flow_size_px, generator=dice)
     labels = [[taxonomy.leaves[(seed + i) % len(taxonomy.leaves)]] for i in range(size)]
     frame_labels = [None if i % 3 == 2 else [labels[i]] * clip.num_frames for i in range(size)]
-    targets = Targets.from_labels(labels, frame_labels, taxonomy, clip.num_frames)
+    spans = [[Span(row[0], 0.1 * (i % 2), 1.0)] for i, row in enumerate(labels)]
+    targets = Targets.from_labels(labels, frame_labels, taxonomy, clip.num_frames, spans)
     return ClipBatch(frames, flow, torch.ones(shape, dtype=torch.bool)), targets
