@@ -231,7 +231,8 @@ def test_nothing_to_evaluate_is_an_error(is_empty: bool) -> None:
 
 def collected(logits: list[list[float]], labels: list[list[float]]) -> Collected:
     logits_NK, labels_NK = np.array(logits, dtype=np.float32), np.array(labels, dtype=np.float32)
-    return Collected(logits_NK, labels_NK, logits_NK, labels_NK, logits_NK / 25)
+    embedding_NE = logits_NK / np.linalg.norm(logits_NK, axis=1, keepdims=True)
+    return Collected(logits_NK, labels_NK, logits_NK, labels_NK, embedding_NE)
 
 
 def test_metrics_by_hand() -> None:
@@ -248,6 +249,15 @@ def test_metrics_by_hand() -> None:
     half = evaluation_metrics(collected([wrong, sure[1]], [golf, news]), model)
     assert half["top1"] == 0.5
     assert half["ece"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_retrieval_is_measured_by_leaves() -> None:
+    golf, tennis = [1.0, 0, 1, 0, 0, 1, 0], [1.0, 0, 1, 0, 1, 0, 0]
+    near = [[3.0, 0, 0, 0, 0, 0, 0], [3.0, 1, 0, 0, 0, 0, 0], [3.0, 3, 0, 0, 0, 0, 0], [0.0, 3, 0, 0, 0, 0, 0]]
+    found = evaluation_metrics(collected(near, [golf, tennis, golf, tennis]), micro_model())
+    assert (found["recall_at_1"], found["recall_at_5"]) == (0, 1)
+    found = evaluation_metrics(collected(near, [golf, golf, tennis, tennis]), micro_model())
+    assert found["recall_at_1"] == 0.75  # the third lies nearer to the second
 
 
 def test_numbers_without_meaning_are_left_out() -> None:
