@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -19,11 +20,30 @@ THREE_DIGITS = 100
 """From here on a whole number has the three digits that matter."""
 
 
+def render(template: str, styles: Sequence[str], script: str | None = None, **values: Any) -> str:
+    """Fill one of our templates into a page that needs no other file.
+
+    Args:
+        template: Name of the template, which extends ``base.html``.
+        styles: Names of its style sheets.
+        script: Name of its script, if it has one.
+        values: What it shows.
+
+    Returns:
+        HTML.
+    """
+    style, code = "".join(map(asset, styles)), asset(script) if script else None
+    page = environment().get_template(template)
+    return page.render(values, style=style, script=code, policy=policy(style, code))
+
+
 def environment() -> Environment:
     """Return what renders our templates: everything is escaped, and a name that does not exist is an error."""
-    return Environment(
+    made = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters.update(count=count, rate=rate)
+    return made
 
 
 def asset(name: str) -> str:

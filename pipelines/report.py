@@ -81,15 +81,12 @@ def write_report(
 
 
 def _render(data: ReportData, title: str, summary: Mapping[str, Any], taxonomy: Taxonomy, truth: Truth | None) -> str:
-    environment = page.environment()
-    environment.globals.update(bar=charts.bar)
-    environment.filters.update(count=page.count)
-    style, script = page.asset("report.css"), page.asset("report.js")
-    return environment.get_template("report.html").render(
+    return page.render(
+        "report.html",
+        ["report.css"],
+        "report.js",
         title=title,
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        policy=page.policy(style, script),
+        bar=charts.bar,
         data=data,
         num_leaves=len(taxonomy.leaves),
         num_leaves_found=sum(data.num_top[taxonomy.nodes[i].id] > 0 for i in taxonomy.leaves),

@@ -73,16 +73,13 @@ def write_report(
     figures = read_figures(output)
     failures = failure_groups(output)
     splits = [split for split in found.splits if any(split in counts for counts in found.classes.values())]
-    style = page.asset("report.css") + page.asset("scan.css")
-    environment = page.environment()
-    environment.globals.update(bar=charts.bar, distribution=charts.distribution)
-    environment.filters.update(count=page.count, split=split_name)
-    text = environment.get_template(
-        "scan.html"
-    ).render(
+    text = page.render(
+        "scan.html",
+        ["report.css", "scan.css"],
         title=title,
-        style=Markup(style),  # noqa: S704 - our own files
-        policy=page.policy(style),
+        bar=charts.bar,
+        distribution=charts.distribution,
+        split_name=split_name,
         summary=summary,
         found=found,
         figures=figures,

@@ -82,13 +82,10 @@ def write_page(
     Raises:
         OutputError: it cannot be written.
     """
-    style = page.asset("report.css") + page.asset("shards.css")
-    environment = page.environment()
-    environment.filters.update(count=page.count, rate=page.rate)
-    text = environment.get_template("shards.html").render(
+    text = page.render(
+        "shards.html",
+        ["report.css", "shards.css"],
         title=title,
-        style=Markup(style),  # noqa: S704 - our own files
-        policy=page.policy(style),
         tiles=_tiles(surveys),
         splits=[_split_cells(s) for s in surveys],
         columns=_columns(surveys),

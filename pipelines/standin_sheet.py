@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup
 
 from fal_model.taxonomy import Node
 from pipelines import page, pixels
@@ -45,7 +44,6 @@ def contact_sheet(corpus: StandinCorpus) -> str:
     pairs = [classes[i : i + 2] for i in range(0, len(classes), 2)]
     step = max(1, -(-len(classes) // NUM_CLASSES))
     found = examples(corpus, [leaf for pair in pairs[::step] for leaf in pair])
-    style = page.asset("contact_sheet.css")
     rows = [
         {
             "example": example,
@@ -54,16 +52,7 @@ def contact_sheet(corpus: StandinCorpus) -> str:
         }
         for example in found
     ]
-    return (
-        page.environment()
-        .get_template("contact_sheet.html")
-        .render(
-            corpus=corpus,
-            rows=rows,
-            style=Markup(style),  # noqa: S704 - our own file
-            policy=page.policy(style),
-        )
-    )
+    return page.render("contact_sheet.html", ["contact_sheet.css"], corpus=corpus, rows=rows)
 
 
 def examples(corpus: StandinCorpus, leaves: Iterable[str]) -> list[Example]:

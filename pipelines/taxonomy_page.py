@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from markupsafe import Markup
-
 from fal_model.errors import FalError
 from fal_model.open_fal_500 import OPEN_FAL_500, VERSION
 from fal_model.taxonomy import Node, Taxonomy
@@ -76,28 +74,23 @@ def render(taxonomy: Taxonomy, title: str, version: str = "", links: Links | Non
     """
     roots = _branches(taxonomy)
     sets = sorted({name for by_set in (links or {}).values() for name in by_set})
-    style, script = page.asset("taxonomy.css"), page.asset("taxonomy.js")
-    return (
-        page.environment()
-        .get_template("taxonomy.html")
-        .render(
-            title=title,
-            version=version,
-            taxonomy_id=taxonomy.taxonomy_id,
-            roots=roots,
-            widest=max(root.num_leaves for root in roots),
-            num_leaves=len(taxonomy.leaves),
-            num_groups=len(taxonomy) - len(taxonomy.leaves),
-            num_levels=1 + max(taxonomy.levels),
-            kinds={kind: sum(root.kinds.get(kind, 0) for root in roots) for kind in KINDS},
-            sets=sets,
-            signs=SIGNS,
-            meanings=MEANINGS,
-            more=page.script_json(_more(taxonomy, links or {}, sets)),
-            style=Markup(style),  # noqa: S704 - our own file
-            script=Markup(script),  # noqa: S704 - our own file
-            policy=page.policy(style, script),
-        )
+    return page.render(
+        "taxonomy.html",
+        ["taxonomy.css"],
+        "taxonomy.js",
+        title=title,
+        version=version,
+        taxonomy_id=taxonomy.taxonomy_id,
+        roots=roots,
+        widest=max(root.num_leaves for root in roots),
+        num_leaves=len(taxonomy.leaves),
+        num_groups=len(taxonomy) - len(taxonomy.leaves),
+        num_levels=1 + max(taxonomy.levels),
+        kinds={kind: sum(root.kinds.get(kind, 0) for root in roots) for kind in KINDS},
+        sets=sets,
+        signs=SIGNS,
+        meanings=MEANINGS,
+        more=page.script_json(_more(taxonomy, links or {}, sets)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 from typing import Any
 
@@ -35,6 +36,18 @@ def test_the_policy_allows_just_these_texts() -> None:
     assert whole.startswith("default-src 'none'; img-src data:; ")
     assert f"style-src {allowed('a {}')}; script-src {allowed('run()')}; " in whole
     assert "script-src" not in page.policy("a {}")
+
+
+def test_a_page_holds_its_styles_and_its_script_and_allows_just_these() -> None:
+    text = page.render("base.html", ["scan.css", "shards.css"], "report.js", title="a <b>")
+    style, script = page.asset("scan.css") + page.asset("shards.css"), page.asset("report.js")
+    assert "<title>a &lt;b&gt;</title>" in text
+    assert f"<style>{style}</style>" in text
+    assert f"<script>{script}</script>" in text
+    assert page.policy(style, script) in html.unescape(text)
+    without = page.render("base.html", ["scan.css"], title="t")
+    assert "<script" not in without
+    assert page.policy(page.asset("scan.css")) in html.unescape(without)
 
 
 def test_templates_escape_and_know_no_unknown_names() -> None:
