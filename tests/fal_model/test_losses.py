@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ import torch
 from fal_model.batch import ModelOutput, Targets
 from fal_model.config import LossConfig
 from fal_model.hierarchy import Hierarchy
-from fal_model.losses import compute_losses, conditional_bce, leaf_cross_entropy
+from fal_model.losses import compute_losses, conditional_bce, leaf_cross_entropy, negative_cost, positive_cost
 from fal_model.taxonomy import Node, Taxonomy
 from tests.helpers.micro import small_tree
 
@@ -101,3 +102,132 @@ def test_sixteen_bit_logits_give_a_full_precision_loss() -> None:
     full = compute_losses(output(logits.bfloat16().float()), targets([[GOLF]]), TREE, LossConfig())
     assert half.total.dtype == torch.float32
     torch.testing.assert_close(half.total, full.total)
+
+
+def mixed(a: Targets, b: Targets, share: float) -> Targets:
+    labels = share * a.labels_BK + (1 - share) * b.labels_BK
+    return replace(a, labels_BK=labels, frame_labels_BTK=share * a.frame_labels_BTK + (1 - share) * b.frame_labels_BTK)
+
+
+@pytest.mark.parametrize("names", [([GOLF], [4]), ([GOLF], [6]), ([GOLF], [1]), ([GOLF], []), ([3], [6])])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_mixture_of_labels_costs_the_mixture_of_their_losses(
+    names: tuple[list[int], list[int]], smoothing: float
+) -> None:
+    config = LossConfig(leaf_weight=0, label_smoothing=smoothing)
+    says, a, b = output(torch.randn(1, 7)), targets([names[0]]), targets([names[1]])
+    terms = [compute_losses(says, truth, TREE, config) for truth in (a, b, mixed(a, b, 0.3))]
+    for name in ("hierarchy", "frame"):
+        first, second, both = (getattr(x, name) for x in terms)
+        torch.testing.assert_close(both, 0.3 * first + 0.7 * second)
+
+
+def test_the_leaf_loss_of_a_mixture() -> None:
+    logits, golf, tennis, nothing = torch.randn(1, 7), targets([[GOLF]]), targets([[4]]), targets([[]])
+    first, second = (leaf_cross_entropy(logits, truth, TREE, 0.1) for truth in (golf, tennis))
+    both = leaf_cross_entropy(logits, mixed(golf, tennis, 0.3), TREE, 0.1)
+    torch.testing.assert_close(both, 0.3 * first + 0.7 * second)
+    torch.testing.assert_close(leaf_cross_entropy(logits, mixed(golf, nothing, 0.3), TREE, 0.1), 0.3 * first)
+
+
+def test_a_teacher_is_matched_where_its_own_scores_cost_least() -> None:
+    flat = Hierarchy.of(Taxonomy([Node(str(i), str(i)) for i in range(7)]))
+    teacher = torch.randn(1, 7, requires_grad=True)
+    loss = conditional_bce(teacher, teacher.detach().sigmoid(), torch.tensor([True]), flat)
+    (slope,) = torch.autograd.grad(loss, teacher)
+    assert slope.abs().max() < 1e-6
+    assert loss > 1
+
+
+def test_smoothing_moves_conditional_targets_to_the_share_among_siblings() -> None:
+    logits = torch.zeros(1, 7, requires_grad=True)
+    truth = targets([[GOLF]])
+    loss = conditional_bce(logits, truth.labels_BK, truth.label_known_B, TREE, LossConfig(label_smoothing=0.2))
+    (slope,) = torch.autograd.grad(loss, logits)
+    # The slope is score minus target: all groups but the last have two, so the targets are 0.9 and 0.1.
+    assert slope[0].tolist() == pytest.approx([-0.4, 0.4, -0.4, 0.4, 0.4, -0.4, 0])
+
+
+def test_costs_without_focus_and_margin_are_plain() -> None:
+    logits = torch.linspace(-20, 20, 41)
+    for label, cost in ((1.0, positive_cost(logits, 0)), (0.0, negative_cost(logits, 0, 0))):
+        want = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, torch.full_like(logits, label), reduction="none"
+        )
+        torch.testing.assert_close(cost, want)
+
+
+@pytest.mark.parametrize("focus", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("margin", [0.0, 0.05, 0.5])
+def test_costs_are_those_of_the_papers(focus: float, margin: float) -> None:
+    logits = torch.linspace(-6, 6, 49, dtype=torch.float64)
+    p = logits.sigmoid()
+    torch.testing.assert_close(positive_cost(logits, focus), -((1 - p) ** focus) * p.log())
+    shifted = (p - margin).clamp(min=0)
+    torch.testing.assert_close(negative_cost(logits, focus, margin), -(shifted**focus) * (1 - shifted).log())
+    torch.testing.assert_close(negative_cost(logits, 0, margin), -(1 - shifted).log())
+
+
+FOCUSED = LossConfig(positive_focus=0.5, negative_focus=0.3, negative_margin=0.05, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("config", [LossConfig(), FOCUSED, replace(FOCUSED, negative_margin=0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_extreme_logits_give_finite_losses_and_slopes(config: LossConfig, dtype: torch.dtype) -> None:
+    signs = torch.tensor([[1.0] * 7, [-1.0] * 7, [1, -1, 1, -1, 1, -1, 1], [0.0] * 7])
+    for size in (1e4, 1e2, 1.0, 1e-4):
+        logits = (size * signs).to(dtype).requires_grad_()
+        terms = compute_losses(output(logits), targets([[GOLF], [GOLF, 6], [1], []]), TREE, config)
+        (slope,) = torch.autograd.grad(terms.total, logits)
+        assert torch.stack(list(terms)).isfinite().all()
+        assert slope.isfinite().all()
+    if config == LossConfig():
+        assert terms.hierarchy > 0
+
+
+def test_focus_and_margin_shift_weight_to_hard_classes() -> None:
+    easy, hard = torch.tensor([-3.0]), torch.tensor([3.0])
+    plain = negative_cost(hard, 0, 0) / negative_cost(easy, 0, 0)
+    assert negative_cost(hard, 2, 0) / negative_cost(easy, 2, 0) > 100 * plain
+    assert negative_cost(easy, 0, 0.05).item() == 0
+    assert positive_cost(hard, 2) / positive_cost(easy, 2) < positive_cost(hard, 0) / positive_cost(easy, 0) / 100
+
+
+def test_the_embedding_term_is_weighed_and_reaches_the_embedding() -> None:
+    raw = torch.randn(4, 4, requires_grad=True)
+    truth = targets([[GOLF], [GOLF], [1], None])
+    says = output(torch.randn(4, 7))._replace(embedding_BE=torch.nn.functional.normalize(raw, dim=-1))
+    without, with_it = (compute_losses(says, truth, TREE, LossConfig(embedding_weight=w)) for w in (0.0, 2.0))
+    torch.testing.assert_close(with_it.total, without.total + 2 * without.embedding)
+    assert without.total.requires_grad is False
+    (slope,) = torch.autograd.grad(with_it.total, raw)
+    assert (slope.abs().sum(dim=1) > 0).tolist() == [True, True, True, False]  # of the last nothing is known
+
+
+def test_targets_of_another_tree_are_refused() -> None:
+    other = Targets.from_labels([[0]], [[[0], [0]]], Taxonomy([Node("a", "a")]), 2)
+    with pytest.raises(
+        ValueError, match=r"frame_labels_BTK: got \[1, 2, 1\] clips, frames and classes, must be \[1, 2, 7\]"
+    ):
+        compute_losses(output(torch.zeros(1, 7)), other, TREE, LossConfig())
+    with pytest.raises(ValueError, match=r"frame_logits_BTK: got \[1, 2, 5\] .* as output and taxonomy"):
+        compute_losses(output(torch.zeros(1, 5)), targets([[GOLF]]), TREE, LossConfig())
+
+
+def test_targets_of_other_clips_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"frame_labels_BTK: got \[1, 2, 7\] .*, must be \[2, 2, 7\]"):
+        compute_losses(output(torch.zeros(2, 7)), targets([[GOLF]]), TREE, LossConfig())
+
+
+@pytest.mark.parametrize("name", ["labels_BK", "frame_labels_BTK"])
+def test_a_class_without_its_ancestors_is_refused(name: str) -> None:
+    truth = targets([[GOLF]])
+    labels = getattr(truth, name).clone()
+    labels[..., 2] = 0.25
+    with pytest.raises(ValueError, match=f"{name}: got class 5 up to 0.75 above its parent, class 2; must be at most"):
+        compute_losses(output(torch.zeros(1, 7)), replace(truth, **{name: labels}), TREE, LossConfig())
+
+
+def test_no_clips_cost_nothing() -> None:
+    terms = compute_losses(output(torch.zeros(0, 7)), targets([]), TREE, LossConfig(embedding_weight=1))
+    assert {term.item() for term in terms} == {0}
