@@ -203,8 +203,8 @@ class Collected(NamedTuple):
 
 
 @torch.no_grad()
-def collect(model: FALModel, batches: Batches) -> Collected:
-    """Run the model over labelled batches, in evaluation mode; the mode is put back afterwards.
+def collect(model: nn.Module, batches: Batches) -> Collected:
+    """Run a model, or a wrapped one, over labelled batches, in evaluation mode; the mode is put back afterwards.
 
     Raises:
         FalError: there is no clip with known labels.
@@ -213,7 +213,7 @@ def collect(model: FALModel, batches: Batches) -> Collected:
     model.eval()
     rows: list[tuple[Tensor, ...]] = []
     for batch, targets in batches:
-        output = model(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT)
+        output: ModelOutput = model(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT)
         known_B, known_BT = targets.label_known_B, targets.frame_known_BT
         pairs = (output.logits_BK[known_B], targets.labels_BK[known_B])
         frame_pairs = (output.frame_logits_BTK[known_BT], targets.frame_labels_BTK[known_BT])
