@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from fal_model.errors import ConfigError
@@ -42,20 +43,84 @@ class Format(StrEnum):
     LABEL_STUDIO = "label-studio"
 
 
-COLUMNS_OF = {
-    Format.CSV: plain_csv.MEANINGS,
-    Format.ACTIVITYNET: ("group",),
-    Format.LABEL_STUDIO: ("label",),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """How a format is read.
+
+    Attributes:
+        is_wanted: Tells by its name whether a file of the annotation folder is read.
+        parse: Reads the files, with what ``--columns`` names.
+        columns: What ``--columns`` may name.
+        companions: Files that belong to an annotation file and are read too if they lie beside it.
+    """
+
+    is_wanted: Callable[[str, ImportConfig], bool]
+    parse: Callable[[Sequence[TextFile], Mapping[str, str], ImportConfig], Parsed]
+    columns: Sequence[str] = ()
+    companions: Sequence[str] = ()
+
+
+READERS = {
+    Format.CSV: Reader(
+        is_wanted=lambda name, _: name.lower().endswith((".csv", ".tsv")),
+        parse=lambda files, columns, _: plain_csv.parse(files, columns),
+        columns=plain_csv.MEANINGS,
+    ),
+    Format.KINETICS: Reader(
+        is_wanted=lambda name, _: name.lower().endswith(".csv"),
+        parse=lambda files, _, settings: kinetics.parse(files, is_untrimmed=settings.is_untrimmed),
+    ),
+    Format.UCF101: Reader(
+        is_wanted=lambda name, settings: ucf101.is_wanted(name, settings.split_number),
+        parse=lambda files, *_: ucf101.parse(files),
+        companions=(ucf101.CLASSES,),
+    ),
+    Format.HMDB51: Reader(
+        is_wanted=lambda name, settings: hmdb51.is_wanted(name, settings.split_number),
+        parse=lambda files, *_: hmdb51.parse(files),
+    ),
+    Format.SOMETHING: Reader(
+        is_wanted=lambda name, _: something.is_wanted(name),
+        parse=lambda files, *_: something.parse(files),
+        companions=("something-something-v2-labels.json", "labels.json", something.ANSWERS),
+    ),
+    Format.ACTIVITYNET: Reader(
+        is_wanted=lambda name, _: name.lower().endswith(".json"),
+        parse=lambda files, columns, _: activitynet.parse(files, group_field=columns.get("group", "")),
+        columns=("group",),
+    ),
+    Format.CAPTIONS: Reader(
+        is_wanted=lambda name, _: name.lower().endswith(".json"),
+        parse=lambda files, *_: captions.parse(files),
+    ),
+    Format.HACS_CLIPS: Reader(
+        is_wanted=lambda name, _: name.lower().endswith(".csv"),
+        parse=lambda files, *_: hacs_clips.parse(files),
+    ),
+    Format.THUMOS14: Reader(
+        is_wanted=lambda name, _: thumos14.is_wanted(name),
+        parse=lambda files, *_: thumos14.parse(files),
+        companions=(thumos14.CLASSES,),
+    ),
+    Format.CHARADES: Reader(
+        is_wanted=lambda name, _: charades.is_wanted(name),
+        parse=lambda files, *_: charades.parse(files),
+        companions=(charades.CLASSES,),
+    ),
+    Format.MOMENTS: Reader(
+        is_wanted=lambda name, _: moments.is_wanted(name),
+        parse=lambda files, *_: moments.parse(files),
+        companions=(moments.CLASSES,),
+    ),
+    Format.LABEL_STUDIO: Reader(
+        is_wanted=lambda name, _: name.lower().endswith(".json"),
+        parse=lambda files, columns, settings: label_studio.parse(
+            files, frame_rate_fps=settings.frame_rate_fps, choice_field=columns.get("label", "")
+        ),
+        columns=("label",),
+    ),
 }
-"""What ``--columns`` may name in each format; the others take none."""
-COMPANIONS = {
-    Format.UCF101: (ucf101.CLASSES,),
-    Format.SOMETHING: ("something-something-v2-labels.json", "labels.json", something.ANSWERS),
-    Format.CHARADES: (charades.CLASSES,),
-    Format.MOMENTS: (moments.CLASSES,),
-    Format.THUMOS14: (thumos14.CLASSES,),
-}
-"""Files that belong to an annotation file and are read too if they lie beside it."""
+"""All formats but ``folders``, which has no annotation file."""
 
 
 def format_named(name: str) -> Format:
@@ -78,7 +143,7 @@ def columns_named(text: str, of: Format) -> dict[str, str]:
     """
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     columns = {key.strip(): name.strip() for key, _, name in pairs}
-    allowed = COLUMNS_OF.get(of, ())
+    allowed = READERS[of].columns if of in READERS else ()
     if not allowed and columns:
         raise ConfigError([f"--columns: the format {of.value} takes none"])
     problems = [f"--columns: got {key!r}, allowed are {', '.join(allowed)}" for key in columns if key not in allowed]
@@ -88,66 +153,22 @@ def columns_named(text: str, of: Format) -> dict[str, str]:
     return columns
 
 
-def is_wanted(of: Format, name: str, settings: ImportConfig) -> bool:  # noqa: C901, PLR0911 - one case per format
+def companions_of(of: Format) -> Sequence[str]:
+    """Return the files that belong to an annotation file and are read too if they lie beside it."""
+    return READERS[of].companions if of in READERS else ()
+
+
+def is_wanted(of: Format, name: str, settings: ImportConfig) -> bool:
     """Tell by its name whether a file of the annotation folder is read."""
-    last = name.lower()
-    match of:
-        case Format.UCF101:
-            return ucf101.is_wanted(name, settings.split_number)
-        case Format.HMDB51:
-            return hmdb51.is_wanted(name, settings.split_number)
-        case Format.SOMETHING:
-            return something.is_wanted(name)
-        case Format.THUMOS14:
-            return thumos14.is_wanted(name)
-        case Format.CHARADES:
-            return charades.is_wanted(name)
-        case Format.MOMENTS:
-            return moments.is_wanted(name)
-        case Format.KINETICS | Format.HACS_CLIPS:
-            return last.endswith(".csv")
-        case Format.CSV:
-            return last.endswith((".csv", ".tsv"))
-        case Format.ACTIVITYNET | Format.CAPTIONS | Format.LABEL_STUDIO:
-            return last.endswith(".json")
-        case Format.FOLDERS:
-            return False
+    return of in READERS and READERS[of].is_wanted(name, settings)
 
 
-def parse(  # noqa: C901, PLR0911, PLR0912 - one case per format
-    of: Format, files: Sequence[TextFile], columns: Mapping[str, str], settings: ImportConfig
-) -> Parsed:
+def parse(of: Format, files: Sequence[TextFile], columns: Mapping[str, str], settings: ImportConfig) -> Parsed:
     """Read annotation files of any format but ``folders``, which has none.
 
     Raises:
         FormatError: the files are not of this format.
     """
-    match of:
-        case Format.KINETICS:
-            return kinetics.parse(files, is_untrimmed=settings.is_untrimmed)
-        case Format.UCF101:
-            return ucf101.parse(files)
-        case Format.HMDB51:
-            return hmdb51.parse(files)
-        case Format.SOMETHING:
-            return something.parse(files)
-        case Format.ACTIVITYNET:
-            return activitynet.parse(files, group_field=columns.get("group", ""))
-        case Format.CAPTIONS:
-            return captions.parse(files)
-        case Format.HACS_CLIPS:
-            return hacs_clips.parse(files)
-        case Format.THUMOS14:
-            return thumos14.parse(files)
-        case Format.CHARADES:
-            return charades.parse(files)
-        case Format.MOMENTS:
-            return moments.parse(files)
-        case Format.LABEL_STUDIO:
-            return label_studio.parse(
-                files, frame_rate_fps=settings.frame_rate_fps, choice_field=columns.get("label", "")
-            )
-        case Format.CSV:
-            return plain_csv.parse(files, columns)
-        case Format.FOLDERS:
-            raise FormatError(["--format folders: the classes are the folders, there is no file to read"])
+    if of not in READERS:
+        raise FormatError(["--format folders: the classes are the folders, there is no file to read"])
+    return READERS[of].parse(files, columns, settings)

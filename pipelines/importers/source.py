@@ -5,7 +5,7 @@ from __future__ import annotations
 from fal_model.errors import ConfigError
 from pipelines import listing, storage
 from pipelines.importers.annotations import FormatError, Kind, Problem, TextFile
-from pipelines.importers.formats import COMPANIONS, Format, is_wanted
+from pipelines.importers.formats import Format, companions_of, is_wanted
 from pipelines.importers.matching import is_video
 from pipelines.importers.settings import ImportConfig
 from pipelines.listing import FoundFile, Listing
@@ -53,7 +53,7 @@ def load(place: str, of: Format, settings: ImportConfig) -> tuple[list[TextFile]
 def _with_companions(place: str, of: Format) -> list[FoundFile]:
     """Name a file and those of its companions that lie beside it."""
     folder, _, name = place.rpartition("/")
-    beside = [storage.join(folder or "/", n) for n in COMPANIONS.get(of, ()) if n != name]
+    beside = [storage.join(folder or "/", n) for n in companions_of(of) if n != name]
     uris = [place, *(uri for uri in beside if storage.exists(uri))]
     return [FoundFile(uri, uri.rpartition("/")[2]) for uri in uris]
 
