@@ -182,6 +182,9 @@ class TrainConfig:
         grad_clip: Longest gradient over all weights; 0 does not clip.
         micro_batch: Clips per forward pass; a larger batch is accumulated. 0 takes every batch whole.
         is_bf16: Compute in bfloat16 where that is safe; weights stay float32.
+        is_recomputed: Keep only what goes into each block and compute the block again for its gradient: much less
+            memory for about a third more compute.
+        is_compiled: Compile the model with ``torch.compile``; the first steps take minutes, the others are faster.
         ema_decay: Share kept per step by the moving average of the weights that is evaluated and stored; 0 has none.
         max_bad_steps: Steps in a row whose gradient may be infinite or NaN; they are skipped.
         seed: Of first weights, order of data and dropout.
@@ -198,6 +201,8 @@ class TrainConfig:
     grad_clip: Annotated[float, Range(ge=0)] = 1.0
     micro_batch: Annotated[int, Range(ge=0)] = 0
     is_bf16: bool = False
+    is_recomputed: bool = False
+    is_compiled: bool = False
     ema_decay: Annotated[float, Range(ge=0, lt=1)] = 0.0
     max_bad_steps: Annotated[int, Range(ge=0, le=10_000)] = 10
     seed: Annotated[int, Range(ge=0, lt=2**31)] = 0

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fal_model.attention import DividedBlock, layer_norm
 from fal_model.config import ModelConfig
+from fal_model.recompute import BlockRunner
 
 PIXEL_MEAN = 0.45
 PIXEL_STD = 0.225
@@ -83,7 +84,7 @@ class TokenMerge(nn.Module):
         return merged_BTPD
 
 
-class VideoEncoder(nn.Module):
+class VideoEncoder(BlockRunner):
     """Frames to features at three scales. All time steps are kept; only space gets coarser."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -109,7 +110,7 @@ class VideoEncoder(nn.Module):
             if i > 0:
                 merged_BTPD = self.merges[i - 1](x_BTPD[:, :, first:])
                 x_BTPD = torch.cat((x_BTPD[:, :, :first], merged_BTPD), dim=2) if first else merged_BTPD
-            x_BTPD = stage(x_BTPD)
+            x_BTPD = self.run_blocks(stage, x_BTPD)
             features.append(x_BTPD[:, :, first:])
         return features, x_BTPD[:, :, 0] if first else None
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fal_model.attention import CrossAttention, Mlp, SpaceAttention, layer_norm
 from fal_model.config import ModelConfig
+from fal_model.recompute import BlockRunner
 
 
 class FusionBlock(nn.Module):
@@ -34,7 +35,7 @@ class FusionBlock(nn.Module):
         return y_BQD
 
 
-class TemporalFusion(nn.Module):
+class TemporalFusion(BlockRunner):
     """Fuse the frames with one another and appearance with motion, at the coarsest scale."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -58,6 +59,5 @@ class TemporalFusion(nn.Module):
         # Order is what some classes are about, and the encoder's own time positions have faded by now.
         x_BQD = (x_BTPD + self.time_TD[:, None]).flatten(1, 2)
         motion_BSD = None if motion_BTMD is None else motion_BTMD.flatten(1, 2)
-        for block in self.blocks:
-            x_BQD = block(x_BQD, motion_BSD)
+        x_BQD = self.run_blocks(self.blocks, x_BQD, motion_BSD)
         return x_BQD.view(x_BTPD.shape)

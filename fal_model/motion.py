@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fal_model.attention import DividedBlock, layer_norm
 from fal_model.config import ModelConfig
+from fal_model.recompute import BlockRunner
 
 STEM_STRIDE = 8
 """Flow pixels per motion token, each way: three convolutions of stride 2."""
@@ -18,7 +19,7 @@ ROOT_SCALE = 2.0
 """Signed roots of flow are divided by this: motion of 4 px per step becomes 1."""
 
 
-class MotionStream(nn.Module):
+class MotionStream(BlockRunner):
     """Flow of every frame to tokens [B, T, M, D]; a learned token stands where flow is unknown."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -54,7 +55,8 @@ class MotionStream(nn.Module):
             x = conv(x if i == 0 else F.gelu(x))
         x_BTMD = x.flatten(2).transpose(1, 2).reshape(batch, frames, -1, x.shape[1])
         x_BTMD = torch.where(valid_BT11, x_BTMD, self.no_flow_D.to(x_BTMD.dtype))
-        tokens_BTMD: Tensor = self.norm(self.blocks(x_BTMD + self.space_MD + self.time_TD[:, None]))
+        x_BTMD = x_BTMD + self.space_MD + self.time_TD[:, None]
+        tokens_BTMD: Tensor = self.norm(self.run_blocks(self.blocks, x_BTMD))
         return tokens_BTMD
 
 
