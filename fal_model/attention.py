@@ -32,12 +32,13 @@ class TimeAttention(nn.Module):
 
     def forward(self, x_BTPD: Tensor) -> Tensor:
         """Attend over T."""
-        batch, frames = x_BTPD.shape[:2]
+        batch, frames, positions, width = x_BTPD.shape
+        pieces = positions * width // self.head_width
         # Three products instead of one: then positions and heads lie side by side in memory, and P·N is the head
         # dimension of one attention call without a copy.
         weights, biases = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
         q, k, v = (
-            F.linear(x_BTPD, weight, bias).view(batch, frames, -1, self.head_width).transpose(1, 2)
+            F.linear(x_BTPD, weight, bias).view(batch, frames, pieces, self.head_width).transpose(1, 2)
             for weight, bias in zip(weights, biases, strict=True)
         )
         y_BHTE = F.scaled_dot_product_attention(q, k, v)

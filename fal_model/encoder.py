@@ -40,7 +40,7 @@ class PatchEmbedding(nn.Module):
         p = self.patch_px
         patches = frames_BTCHW.view(batch, frames, colours, height // p, p, width // p, p)
         # Bytes are moved before they become numbers: a quarter of the memory traffic.
-        patches = patches.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, frames, -1, colours * p * p)
+        patches = patches.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
         rgb = (patches.to(self.proj.weight.dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
         tokens_BTPD = F.linear(rgb, self._weight_for_rgb(), self.proj.bias)
         x_BTPD = tokens_BTPD + self.space_PD + self.time_TD[:, None]

@@ -62,7 +62,7 @@ class Heads(nn.Module):
 
         What all classes have in common is learned from all of them, and only the rest from each.
         """
-        each_BTL2 = self.borders(placed_BTD).float().unflatten(-1, (-1, 2))
+        each_BTL2 = self.borders(placed_BTD).float().unflatten(-1, (self.borders.out_features // 2, 2))
         offsets_BTL2: Tensor = (each_BTL2[:, :, :1] + each_BTL2[:, :, 1:]).sigmoid()
         return offsets_BTL2
 
