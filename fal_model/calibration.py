@@ -1,7 +1,12 @@
-"""Make scores mean what they say: scale and shift of logits, fitted on held-out clips. Numpy only."""
+"""How logits become scores and scores become decisions: scales per level, thresholds per class, and when to abstain.
+
+Everything here is fitted on held-out clips by ``evaluation.calibrate`` and lies in a model directory as
+``calibration.json``, which a person can read and edit. Numpy only.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
@@ -10,13 +15,11 @@ import numpy.typing as npt
 
 from fal_model.errors import ConfigError
 from fal_model.ranges import Range, range_problems
+from fal_model.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.floating]
-MAX_NEWTON_STEPS = 50
-RIDGE = 1e-3
-MIN_SLOPE, MAX_SLOPE = 0.05, 20.0
-MAX_BIAS = 10.0
-SMALLEST_STEP = 1e-9
+DEFAULT_THRESHOLD = 0.5
+"""Threshold of every class while none is fitted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +29,9 @@ class Scaling:
     Attributes:
         temperature: Divides logits.
         bias: Added to logits.
+
+    Raises:
+        ConfigError: a value out of range.
     """
 
     temperature: Annotated[float, Range(ge=0.01, le=100)] = 1.0
@@ -43,102 +49,152 @@ class Scaling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """How the logits of a model become calibrated scores; stored with the model.
+    """What turns the logits of a model into scores and decisions; stored with the model. The default changes nothing.
 
     Attributes:
-        clip: For the clip's logits.
-        frame: For the frames' logits.
+        clip: For the clip's logits, one per level, level 0 first; what lies deeper takes the last one.
+        frame: The same for the frames' logits.
+        thresholds: Per class id, the lowest score of a clip or video for which the class is listed; with no entry at
+            all, every class has ``DEFAULT_THRESHOLD``.
+        frame_thresholds: The same for a frame that belongs to a segment.
+        abstain_below: Top score below which the answer is "not sure"; 0 never abstains.
+
+    Raises:
+        ConfigError: a scaling is missing, or a value is out of range; all are listed.
     """
 
-    clip: Scaling = field(default_factory=Scaling)
-    frame: Scaling = field(default_factory=Scaling)
+    clip: tuple[Scaling, ...] = (Scaling(),)
+    frame: tuple[Scaling, ...] = (Scaling(),)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    frame_thresholds: Mapping[str, float] = field(default_factory=dict)
+    abstain_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"calibration.{name}: got no scaling, must be at least one"
+            for name in ("clip", "frame")
+            if not getattr(self, name)
+        ]
+        for name in ("thresholds", "frame_thresholds"):
+            problems += _threshold_problems(getattr(self, name), f"calibration.{name}")
+        problems += _share_problem(self.abstain_below, "calibration.abstain_below")
+        if problems:
+            raise ConfigError(problems)
+
+    def class_thresholds(self, taxonomy: Taxonomy, threshold: float | None = None) -> npt.NDArray[np.float64]:
+        """Return the threshold of each class for a clip or video.
+
+        Args:
+            taxonomy: The classes.
+            threshold: Of all classes, instead of the fitted ones.
+
+        Returns:
+            Shape [K], 0 to 1.
+
+        Raises:
+            ConfigError: the thresholds are of other classes; all are listed.
+        """
+        return _by_index(self.thresholds, taxonomy, threshold, "calibration.thresholds")
+
+    def class_frame_thresholds(self, taxonomy: Taxonomy, threshold: float | None = None) -> npt.NDArray[np.float64]:
+        """Return the threshold of each class for a frame; see :meth:`class_thresholds`."""
+        return _by_index(self.frame_thresholds, taxonomy, threshold, "calibration.frame_thresholds")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; the inverse of :meth:`from_dict`."""
-        return asdict(self)
+        return {
+            "clip": [asdict(scaling) for scaling in self.clip],
+            "frame": [asdict(scaling) for scaling in self.frame],
+            "thresholds": dict(self.thresholds),
+            "frame_thresholds": dict(self.frame_thresholds),
+            "abstain_below": self.abstain_below,
+        }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Calibration:
+    def from_dict(cls, data: Mapping[str, Any], taxonomy: Taxonomy) -> Calibration:
         """Read what :meth:`to_dict` wrote.
 
+        Args:
+            data: Plain data, unchecked.
+            taxonomy: The classes that it must be about.
+
         Raises:
-            ConfigError: an unknown or missing field, or a value out of range.
+            ConfigError: an unknown or missing field, a class that is unknown or missing, more scalings than levels, or
+                a value out of range; all are listed.
         """
         problems = _field_problems(data, cls, "calibration")
-        for name in ("clip", "frame"):
-            if name in data and not isinstance(data[name], dict):
-                problems.append(f"calibration.{name}: got {data[name]!r}, must be a mapping")
-            elif name in data:
-                problems += _field_problems(data[name], Scaling, f"calibration.{name}")
+        num_levels = max(taxonomy.levels) + 1
+        for name in sorted({"clip", "frame"} & set(data)):
+            problems += _scaling_problems(data[name], num_levels, f"calibration.{name}")
+        for name in ("thresholds", "frame_thresholds"):
+            problems += _class_problems(data.get(name, {}), taxonomy, f"calibration.{name}")
+        problems += _share_problem(data.get("abstain_below", 0.0), "calibration.abstain_below")
         if problems:
             raise ConfigError(problems)
-        return cls(clip=Scaling(**data["clip"]), frame=Scaling(**data["frame"]))
+        scalings = {name: tuple(Scaling(**values) for values in data[name]) for name in ("clip", "frame")}
+        return cls(**(dict(data) | scalings))
 
 
-def fit_scaling(logits: Floats, labels: Floats, weights: Floats) -> Scaling:
-    """Fit temperature and bias on held-out clips by the loss the logits were trained with.
-
-    Args:
-        logits: Conditional logits, any shape.
-        labels: 1 where the class holds, else 0; same shape.
-        weights: 1 where the class counts (see ``postprocess.counted``), else 0; same shape.
-
-    Returns:
-        The best scaling; one that changes nothing when all labels are the same.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if not logits.shape == labels.shape == weights.shape:
-        raise ValueError(
-            f"labels and weights: got shapes {labels.shape} and {weights.shape}, must be {logits.shape} as logits"
-        )
-    keep = weights.ravel() > 0
-    z = logits.ravel()[keep].astype(np.float64)
-    y = labels.ravel()[keep].astype(np.float64)
-    w = weights.ravel()[keep].astype(np.float64)
-    if not y.any() or y.all():
-        return Scaling()
-    slope, bias = _minimise(z, y, w)
-    slope = float(np.clip(slope, MIN_SLOPE, MAX_SLOPE))
-    return Scaling(temperature=1 / slope, bias=float(np.clip(bias, -MAX_BIAS, MAX_BIAS)))
+def scaling_of(scalings: Sequence[Scaling], level: int) -> Scaling:
+    """Return the scaling of a level: its own, or the last one where the level lies deeper."""
+    return scalings[min(level, len(scalings) - 1)]
 
 
-def _field_problems(data: dict[str, Any], cls: type[Calibration | Scaling], where: str) -> list[str]:
+def _by_index(
+    thresholds: Mapping[str, float], taxonomy: Taxonomy, threshold: float | None, where: str
+) -> npt.NDArray[np.float64]:
+    if threshold is None and thresholds:
+        problems = _class_problems(thresholds, taxonomy, where)
+        if problems:
+            raise ConfigError(problems)
+        return np.array([thresholds[node.id] for node in taxonomy.nodes], np.float64)
+    return np.full(len(taxonomy), DEFAULT_THRESHOLD if threshold is None else threshold)
+
+
+def _threshold_problems(thresholds: Mapping[str, object], where: str) -> list[str]:
+    return [p for label, value in thresholds.items() for p in _share_problem(value, f"{where}.{label}")]
+
+
+def _share_problem(value: object, where: str) -> list[str]:
+    is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return [] if is_share else [f"{where}: got {value!r}, must be a number from 0 to 1"]
+
+
+def _class_problems(thresholds: object, taxonomy: Taxonomy, where: str) -> list[str]:
+    if not isinstance(thresholds, Mapping):
+        return [f"{where}: got {thresholds!r}, must be a mapping of class ids to thresholds"]
+    if not thresholds:
+        return []
+    problems = [f"{where}.{label}: no such class in the taxonomy" for label in thresholds if label not in taxonomy]
+    problems += [f"{where}.{node.id}: missing" for node in taxonomy.nodes if node.id not in thresholds]
+    return problems + _threshold_problems(thresholds, where)
+
+
+def _scaling_problems(scalings: object, num_levels: int, where: str) -> list[str]:
+    if not isinstance(scalings, list):
+        return [f"{where}: got {scalings!r}, must be a list of scalings, one per level"]
+    if not 1 <= len(scalings) <= num_levels:
+        return [f"{where}: got {len(scalings)} scalings, must be from 1 to {num_levels}, the levels of the taxonomy"]
+    problems: list[str] = []
+    for level, values in enumerate(scalings):
+        place = f"{where}[{level}]"
+        if not isinstance(values, Mapping):
+            problems.append(f"{place}: got {values!r}, must be a mapping")
+            continue
+        wrong = _field_problems(values, Scaling, place)
+        problems += wrong or [f"{place}{p.removeprefix('calibration')}" for p in _problems_of(values)]
+    return problems
+
+
+def _problems_of(values: Mapping[str, Any]) -> list[str]:
+    try:
+        Scaling(**values)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def _field_problems(data: Mapping[str, Any], cls: type[Calibration | Scaling], where: str) -> list[str]:
     known = {f.name for f in fields(cls)}
     problems = [f"{where}.{k}: unknown field" for k in sorted(set(data) - known)]
     return problems + [f"{where}.{k}: missing" for k in sorted(known - set(data))]
-
-
-def _minimise(z: Floats, y: Floats, w: Floats) -> tuple[float, float]:
-    """Minimise the binary cross-entropy over (slope, bias) by damped Newton steps; it is convex in both."""
-    theta = np.array([1.0, 0.0])
-    loss = _loss(theta, z, y, w)
-    for _ in range(MAX_NEWTON_STEPS):
-        step = _newton_step(theta, z, y, w)
-        new_loss = _loss(theta - step, z, y, w)
-        while new_loss > loss and np.abs(step).max() > SMALLEST_STEP:
-            step = step / 2
-            new_loss = _loss(theta - step, z, y, w)
-        if new_loss >= loss:
-            break
-        theta, loss = theta - step, new_loss
-    return float(theta[0]), float(theta[1])
-
-
-def _newton_step(theta: Floats, z: Floats, y: Floats, w: Floats) -> Floats:
-    """Return the step to subtract; a little ridge towards (1, 0) keeps separable data finite."""
-    p = 1 / (1 + np.exp(-np.clip(theta[0] * z + theta[1], -60, 60)))
-    residual = w * (p - y)
-    curve = w * p * (1 - p)
-    gradient = np.array([(residual * z).sum(), residual.sum()]) + RIDGE * (theta - np.array([1.0, 0.0]))
-    cross = (curve * z).sum()
-    hessian = np.array([[(curve * z * z).sum() + RIDGE, cross], [cross, curve.sum() + RIDGE]])
-    step: Floats = np.linalg.solve(hessian, gradient)
-    return step
-
-
-def _loss(theta: Floats, z: Floats, y: Floats, w: Floats) -> float:
-    x = theta[0] * z + theta[1]
-    ridge = RIDGE / 2 * ((theta[0] - 1) ** 2 + theta[1] ** 2)
-    return float((w * (np.logaddexp(0, x) - y * x)).sum() + ridge)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fal_model.calibration import Scaling
+from fal_model.calibration import Scaling, scaling_of
 from fal_model.taxonomy import Taxonomy
 
 
@@ -22,14 +22,15 @@ class Segment(NamedTuple):
 
 
 def path_scores(
-    logits: npt.NDArray[np.floating], taxonomy: Taxonomy, scaling: Scaling | None = None
+    logits: npt.NDArray[np.floating], taxonomy: Taxonomy, scalings: Sequence[Scaling] = ()
 ) -> npt.NDArray[np.float32]:
     """Turn conditional logits into calibrated scores; a class never scores above its parent.
 
     Args:
         logits: Shape [..., K].
         taxonomy: The label tree of K classes.
-        scaling: Calibration of these logits; None changes nothing.
+        scalings: Calibration of these logits, one per level, level 0 first; what lies deeper takes the last one. With
+            none, nothing is changed.
 
     Returns:
         Probabilities from 0 to 1, same shape.
@@ -39,7 +40,9 @@ def path_scores(
     """
     if logits.shape[-1:] != (len(taxonomy),):
         raise ValueError(f"logits: got shape {list(logits.shape)}, must be [..., {len(taxonomy)}]")
-    calibrated = (scaling or Scaling()).apply(logits)
+    of_class = [scaling_of(scalings or (Scaling(),), level) for level in taxonomy.levels]
+    slope_K = np.array([1 / scaling.temperature for scaling in of_class])
+    calibrated = logits.astype(np.float64) * slope_K + np.array([scaling.bias for scaling in of_class])
     conditional: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -calibrated))
     parents, levels = np.array(taxonomy.parents), np.array(taxonomy.levels)
     scores: npt.NDArray[np.float64] = conditional.copy()
@@ -76,7 +79,7 @@ def clip_segments(
     end_s: float,
     *,
     class_indices: Sequence[int],
-    threshold: float,
+    thresholds_K: npt.NDArray[np.floating],
 ) -> list[Segment]:
     """Find when classes hold within one clip.
 
@@ -89,7 +92,7 @@ def clip_segments(
         start_s: Start of the clip's window, seconds.
         end_s: End of the window, seconds.
         class_indices: Classes to look at.
-        threshold: Lowest score of a frame that belongs to a segment.
+        thresholds_K: Of each class, the lowest score of a frame that belongs to a segment.
 
     Returns:
         Segments by class in the order given, then by time.
@@ -107,7 +110,7 @@ def clip_segments(
         scores_T = scores_TK[:, index].astype(np.float64)
         segments += [
             Segment(int(index), float(edges_s[first]), float(edges_s[last]), float(scores_T[first:last].mean()))
-            for first, last in runs(scores_T >= threshold)
+            for first, last in runs(scores_T >= thresholds_K[index])
             if edges_s[last] > edges_s[first]
         ]
     return segments

@@ -124,10 +124,11 @@ def read_meta(directory: str | Path) -> ModelMeta:
     if not isinstance(data.get("model"), dict) or not isinstance(data.get("weights_id"), str):
         raise ModelLoadError(f"{folder / CONFIG_FILE}: must hold 'model' and 'weights_id'")
     try:
+        taxonomy = Taxonomy.from_dict(read_json(folder / TAXONOMY_FILE))
         meta = ModelMeta(
             ModelConfig.from_dict(data["model"]),
-            Taxonomy.from_dict(read_json(folder / TAXONOMY_FILE)),
-            Calibration.from_dict(read_json(folder / CALIBRATION_FILE)),
+            taxonomy,
+            Calibration.from_dict(read_json(folder / CALIBRATION_FILE), taxonomy),
             data["weights_id"],
         )
     except ConfigError as error:
@@ -135,7 +136,7 @@ def read_meta(directory: str | Path) -> ModelMeta:
     if meta.model_id != data.get("model_id"):
         raise ModelLoadError(
             f"{folder}: model_id: got {data.get('model_id')!r}, but the files give {meta.model_id!r}; "
-            "they were changed or do not belong together"
+            "they were changed or do not belong together; if the change was meant, write the new id into the config"
         )
     return meta
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,13 @@ class Range:
 
 
 def range_problems(config: object) -> list[str]:
-    """List every field of a dataclass whose value lies outside its annotated range."""
+    """List every field of a dataclass whose value lies outside its annotated range; an optional one may be None."""
     problems: list[str] = []
-    for name, hint in get_type_hints(type(config), include_extras=True).items():
-        if get_origin(hint) is not Annotated:
-            continue
+    for name, whole in get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
+        hint, is_optional = _without_none(whole)
+        if get_origin(hint) is not Annotated or (is_optional and value is None):
+            continue
         if not isinstance(value, int | float) or isinstance(value, bool):
             problems.append(f"{name}: got {value!r}, must be a number")
             continue
@@ -64,3 +66,10 @@ def range_problems(config: object) -> list[str]:
             if isinstance(bound, Range) and not bound.allows(value)
         ]
     return problems
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """Split ``X | None`` into X and whether None was allowed."""
+    choices = get_args(hint) if get_origin(hint) is UnionType or get_origin(hint) is Union else (hint,)
+    others = [choice for choice in choices if choice is not type(None)]
+    return (others[0], len(choices) > 1) if len(others) == 1 else (hint, False)

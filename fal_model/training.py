@@ -9,20 +9,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fal_model import metrics, postprocess
 from fal_model.batch import ClipBatch, ModelOutput, Targets
-from fal_model.calibration import Calibration, fit_scaling
 from fal_model.config import TrainConfig
 from fal_model.errors import FalError
+from fal_model.evaluation import Collected
 from fal_model.hierarchy import Hierarchy
 from fal_model.losses import LossTerms, compute_losses
 from fal_model.model import FALModel
+from fal_model.recompute import set_recomputed
 
 POSITION_NAMES = ("space_PD", "space_MD", "time_TD", "filter_TD", "no_flow_D")
 Batches = Iterable[tuple[ClipBatch, Targets]]
@@ -78,7 +76,13 @@ class TrainState:
 
     @classmethod
     def create(cls, model: FALModel, config: TrainConfig) -> TrainState:
-        """Start training a model that lies on its final device."""
+        """Start training a model that lies on its final device.
+
+        The model itself is told to recompute and to compile, so that it may be wrapped for several workers as usual.
+        """
+        set_recomputed(model, is_recomputed=config.is_recomputed)
+        if config.is_compiled:
+            model.compile()
         average = {n: p.detach().clone() for n, p in model.named_parameters()} if config.ema_decay else {}
         hierarchy = Hierarchy.of(model.taxonomy, next(model.parameters()).device)
         return cls(model, config, make_optimizer(model, config), hierarchy, average=average)
@@ -127,8 +131,11 @@ def train_step(
         Losses before the step. A step whose gradient is not finite is skipped and says so.
 
     Raises:
+        ValueError: the batch has no clips, or the targets are of other clips.
         FalError: more than ``config.max_bad_steps`` steps in a row were skipped.
     """
+    if not len(batch) or len(batch) != len(targets.labels_BK):
+        raise ValueError(f"batch: got {len(batch)} clips and targets of {len(targets.labels_BK)}, must be as many, ≥ 1")
     config = state.config
     run = module or state.model
     state.model.train()
@@ -192,16 +199,6 @@ def _update_average(state: TrainState) -> None:
             state.average[name].lerp_(parameter, 1 - keep)
 
 
-class Collected(NamedTuple):
-    """What is said and true of N clips whose labels are known, and of the F frames among them that are labelled."""
-
-    logits_NK: npt.NDArray[np.float32]
-    labels_NK: npt.NDArray[np.float32]
-    frame_logits_FK: npt.NDArray[np.float32]
-    frame_labels_FK: npt.NDArray[np.float32]
-    embedding_NE: npt.NDArray[np.float32]
-
-
 @torch.no_grad()
 def collect(model: nn.Module, batches: Batches) -> Collected:
     """Run a model, or a wrapped one, over labelled batches, in evaluation mode; the mode is put back afterwards.
@@ -222,47 +219,3 @@ def collect(model: nn.Module, batches: Batches) -> Collected:
     if not sum(len(row[0]) for row in rows):
         raise FalError("evaluation: got no clip with known labels, needs at least one")
     return Collected(*(torch.cat(column).float().cpu().numpy() for column in zip(*rows, strict=True)))
-
-
-def calibrate(collected: Collected, model: FALModel) -> Calibration:
-    """Fit the calibration of a model on held-out clips; the caller stores it in ``model.calibration``."""
-    clip = fit_scaling(
-        collected.logits_NK, collected.labels_NK, postprocess.counted(collected.labels_NK, model.taxonomy)
-    )
-    frame = fit_scaling(
-        collected.frame_logits_FK,
-        collected.frame_labels_FK,
-        postprocess.counted(collected.frame_labels_FK, model.taxonomy),
-    )
-    return Calibration(clip=clip, frame=frame)
-
-
-def evaluation_metrics(collected: Collected, model: FALModel) -> dict[str, float]:
-    """Score collected logits by the model's calibration.
-
-    Returns:
-        ``top1``, ``top5``, ``map`` (over leaves), ``f1_micro`` and ``f1_macro`` of all classes, ``f1_level_N`` of
-        each level, ``ece`` of the top leaf, ``frame_map`` over leaves, ``recall_at_1`` and ``recall_at_5`` of the
-        clips whose embeddings are nearest; a number that has no meaning is left out.
-    """
-    taxonomy, leaves = model.taxonomy, np.array(model.taxonomy.leaves)
-    scores_NK = postprocess.path_scores(collected.logits_NK, taxonomy, model.calibration.clip)
-    frame_FK = postprocess.path_scores(collected.frame_logits_FK, taxonomy, model.calibration.frame)
-    scores_NL, labels_NL = scores_NK[:, leaves], collected.labels_NK[:, leaves]
-    top_N = scores_NL.argmax(axis=1)
-    hits_N = labels_NL[np.arange(len(top_N)), top_N]
-    overall = metrics.f1(scores_NK, collected.labels_NK)
-    found = {
-        "top1": metrics.top_k_accuracy(scores_NL, labels_NL, 1),
-        "top5": metrics.top_k_accuracy(scores_NL, labels_NL, 5),
-        "map": metrics.mean_average_precision(scores_NL, labels_NL),
-        "f1_micro": overall.micro,
-        "f1_macro": overall.macro,
-        "ece": metrics.expected_calibration_error(scores_NL.max(axis=1), hits_N),
-        "frame_map": metrics.mean_average_precision(frame_FK[:, leaves], collected.frame_labels_FK[:, leaves]),
-    }
-    recall = metrics.recall_at_k(collected.embedding_NE, labels_NL)
-    found |= {f"recall_at_{k}": share for k, share in recall.items()}
-    levels = metrics.f1_per_level(scores_NK, collected.labels_NK, taxonomy)
-    found |= {f"f1_level_{level}": value.micro for level, value in enumerate(levels)}
-    return {name: value for name, value in found.items() if not math.isnan(value)}

@@ -17,8 +17,8 @@ class LabelConfig:
     Attributes:
         part_videos: Videos per part; a part is the unit of resuming and of output files.
         batch_clips: Clips per model batch.
-        threshold: Lowest calibrated score of a label in the output.
-        segment_threshold: Lowest calibrated score of a frame that belongs to a segment.
+        threshold: Lowest calibrated score of a label in the output; None takes those that were fitted for each class.
+        segment_threshold: Lowest calibrated score of a frame that belongs to a segment; None takes the fitted ones.
         max_labels: Most labels per video in the output, best first.
         max_failed_share: Largest share of failed videos with which the job still counts as a success.
         limit: Label only the first so many videos of the manifest; 0 means all.
@@ -27,8 +27,8 @@ class LabelConfig:
 
     part_videos: Annotated[int, Range(ge=1, le=100_000)] = 64
     batch_clips: Annotated[int, Range(ge=1, le=4096)] = 16
-    threshold: Annotated[float, Range(ge=0, le=1)] = 0.5
-    segment_threshold: Annotated[float, Range(ge=0, le=1)] = 0.5
+    threshold: Annotated[float, Range(ge=0, le=1)] | None = None
+    segment_threshold: Annotated[float, Range(ge=0, le=1)] | None = None
     max_labels: Annotated[int, Range(ge=1, le=10_000)] = 50
     max_failed_share: Annotated[float, Range(ge=0, le=1)] = 0.1
     limit: Annotated[int, Range(ge=0)] = 0

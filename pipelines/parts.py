@@ -45,7 +45,7 @@ class PartCounts:
     """What a finished part holds, and how long its stages were busy.
 
     ``substituted`` counts the frames of labelled videos for which another, or a mended one, had to stand in;
-    ``videos_substituted`` the videos that have such frames.
+    ``videos_substituted`` the videos that have such frames; ``abstained`` those of whose label the model is not sure.
     """
 
     seen: int
@@ -57,6 +57,7 @@ class PartCounts:
     predict_busy_s: float
     substituted: int = 0
     videos_substituted: int = 0
+    abstained: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

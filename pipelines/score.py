@@ -14,6 +14,7 @@ import pyarrow as pa
 from fal_model import metrics
 from fal_model.calibration import Calibration
 from fal_model.errors import ConfigError
+from fal_model.evaluation import classification_metrics
 from fal_model.metrics import TimedLabel
 from fal_model.postprocess import path_scores
 from fal_model.taxonomy import Taxonomy
@@ -40,10 +41,19 @@ class Score:
     num_scored: int
 
 
-def score_output(output: str, manifest: pa.Table, taxonomy: Taxonomy, calibration: Calibration) -> Score:
+def score_output(
+    output: str, manifest: pa.Table, taxonomy: Taxonomy, calibration: Calibration, threshold: float | None = None
+) -> Score:
     """Score ``predictions`` and ``labels`` of an output folder.
 
     Failed videos have no labels and are left out here; the summary counts them.
+
+    Args:
+        output: Folder of a labelling run.
+        manifest: What is true.
+        taxonomy: The model's label tree.
+        calibration: What its scores and decisions come from.
+        threshold: Lowest score of a label, where the run did not take the fitted ones.
 
     Raises:
         ConfigError: no labelled video has a known truth.
@@ -62,7 +72,9 @@ def score_output(output: str, manifest: pa.Table, taxonomy: Taxonomy, calibratio
     top_N = scores_NL.argmax(axis=1)
     hits_N = labels_NL[np.arange(len(ids)), top_N]
     confusions = metrics.confusion_pairs([int(t) for t in top_N], labels_NL)
-    found = _classification(scores_NK, labels_NK, scores_NL, labels_NL, taxonomy)
+    found = classification_metrics(scores_NK, labels_NK, taxonomy, calibration, threshold)
+    is_single_N = labels_NL.sum(axis=1) == 1
+    found["top1_single_label"] = metrics.top_k_accuracy(scores_NL[is_single_N], labels_NL[is_single_N], 1)
     found |= _localization(output, truth, set(ids), taxonomy)
     return Score(
         metrics={name: value for name, value in found.items() if not math.isnan(value)},
@@ -90,25 +102,6 @@ def _multi_hot(labels: list[str], taxonomy: Taxonomy) -> npt.NDArray[np.float32]
     for label in labels:
         row_K[list(taxonomy.path_indices(taxonomy.index(label)))] = 1
     return row_K
-
-
-def _classification(
-    scores_NK: Floats, labels_NK: Floats, scores_NL: Floats, labels_NL: Floats, taxonomy: Taxonomy
-) -> dict[str, float]:
-    overall = metrics.f1(scores_NK, labels_NK)
-    hits_N = labels_NL[np.arange(len(labels_NL)), scores_NL.argmax(axis=1)]
-    is_single_N = labels_NL.sum(axis=1) == 1
-    levels = metrics.f1_per_level(scores_NK, labels_NK, taxonomy)
-    return {
-        "top1": metrics.top_k_accuracy(scores_NL, labels_NL, 1),
-        "top5": metrics.top_k_accuracy(scores_NL, labels_NL, 5),
-        "top1_single_label": metrics.top_k_accuracy(scores_NL[is_single_N], labels_NL[is_single_N], 1),
-        "map": metrics.mean_average_precision(scores_NL, labels_NL),
-        "f1_micro": overall.micro,
-        "f1_macro": overall.macro,
-        "ece": metrics.expected_calibration_error(scores_NL.max(axis=1), hits_N),
-        **{f"f1_level_{level}": value.micro for level, value in enumerate(levels)},
-    }
 
 
 def _localization(

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fal_model.config import TrainConfig
 from fal_model.errors import ConfigError
+from fal_model.evaluation import KEPT_ACCURACY
 from fal_model.presets import preset
 from fal_model.ranges import Range
 from fal_model.spec import ClipSpec
@@ -58,6 +59,8 @@ class LoopSection:
         cpus_per_worker: Cores asked of Ray for each worker; its threads share the machine's cores either way.
         checkpoint_every_steps: Steps between checkpoints; the last step always has one.
         log_every_steps: Steps between reported metrics.
+        kept_accuracy: Top-1 accuracy that validation clips shall have which the model does not abstain from; 0 never
+            abstains.
         keep_checkpoints: How many checkpoints stay on disk.
         max_failures: How often a dead worker group is restarted.
     """
@@ -71,6 +74,7 @@ class LoopSection:
     cpus_per_worker: Annotated[float, Range(gt=0, le=256)] = 1.0
     checkpoint_every_steps: Annotated[int, Range(ge=1)] = 200
     log_every_steps: Annotated[int, Range(ge=1)] = 10
+    kept_accuracy: Annotated[float, Range(ge=0, lt=1)] = KEPT_ACCURACY
     keep_checkpoints: Annotated[int, Range(ge=1, le=1000)] = 2
     max_failures: Annotated[int, Range(ge=0, le=1000)] = 3
 
@@ -278,6 +282,7 @@ def _section_in(hint: Any) -> type | None:
 
 def _boolean_problem(hint: Any, value: object, path: str) -> list[str]:
     """Refuse true and false where a number is asked for; pydantic takes them as 1 and 0."""
-    if not isinstance(value, bool) or (get_args(hint) or (hint,))[0] not in {int, float}:
+    kind = (get_args(hint) or (hint,))[0]  # of an optional number, what it is when it is there
+    if not isinstance(value, bool) or (get_args(kind) or (kind,))[0] not in {int, float}:
         return []
     return [f"{path}: got {value!r}: Input should be a number"]

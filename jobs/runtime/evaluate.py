@@ -35,7 +35,7 @@ def evaluate(options: dict[str, str], config: FalConfig) -> Outcome:
     task = open_task(options["input"], output, options["model"], config, is_scored=True)
     with tracked_run(config.tracking, output, "evaluate") as tracker:
         run = label(task, config)
-        score = score_output(output, run.table, run.model.taxonomy, run.model.calibration)
+        score = score_output(output, run.table, run.model.taxonomy, run.model.calibration, config.label.threshold)
         summary = run.summary | {"job": "evaluate", "num_scored": score.num_scored, "metrics": score.metrics}
         truth = truth_of(run.table, score)
         report_uri = write_report(output, options["input"], summary, run.model.taxonomy, truth)

@@ -88,7 +88,9 @@ class LabelOptions:
 def label_options(
     *,
     top_k: Annotated[int | None, Query(ge=1, le=10_000, description="Most labels, best first.")] = None,
-    threshold: Annotated[float | None, Query(ge=0, le=1, description="Lowest score of a label.")] = None,
+    threshold: Annotated[
+        float | None, Query(ge=0, le=1, description="Lowest score of a label, instead of the fitted ones.")
+    ] = None,
     segments: Annotated[bool, Query(description="Say when each category holds.")] = True,
     embedding: Annotated[bool, Query(description="Include the embedding.")] = True,
     video_id: Annotated[str, Query(max_length=200, description="Copied into the answer.")] = "",
@@ -187,7 +189,8 @@ class LabelService:
 
     def model_answer(self) -> dict[str, Any]:
         """Say which model answers."""
-        config = self.meta.config
+        config, taxonomy = self.meta.config, self.meta.taxonomy
+        thresholds_K = self.meta.calibration.class_thresholds(taxonomy)
         return {
             "model_id": self._model_id,
             "taxonomy_id": self.meta.taxonomy.taxonomy_id,
@@ -195,6 +198,8 @@ class LabelService:
             "num_classes": len(self.meta.taxonomy),
             "embedding_dim": config.embedding_dim,
             "threshold": self._config.threshold,
+            "thresholds": dict(zip((node.id for node in taxonomy.nodes), thresholds_K.tolist(), strict=True)),
+            "abstain_below": self.meta.calibration.abstain_below,
             "max_labels": self._config.max_labels,
             "max_body_bytes": self._serve.max_body_bytes,
             "clip": config.clip.to_dict(),

@@ -39,6 +39,7 @@ class LabelRow(_Closed):
     top_label: str
     top_path: list[str]
     top_score: float
+    is_abstained: bool = Field(description="Whether the model is not sure: its top score is below what was fitted.")
     labels: list[ScoredLabel] = Field(description="Best first.")
     segments: list[ScoredSegment] | None = Field(default=None, description="Left out with segments=false.")
     embedding: list[float] | None = Field(default=None, description="Unit length; left out with embedding=false.")
@@ -83,7 +84,11 @@ class ModelAnswer(_Closed):
     pipeline_id: str
     num_classes: int
     embedding_dim: int
-    threshold: float = Field(description="Lowest score of a label, unless the request says otherwise.")
+    threshold: float | None = Field(
+        description="Lowest score of a label, unless the request says otherwise; null takes `thresholds`."
+    )
+    thresholds: dict[str, float] = Field(description="The fitted threshold of each category, by id.")
+    abstain_below: float = Field(description="Top score below which the model is not sure.")
     max_labels: int
     max_body_bytes: int
     clip: dict[str, Any] = Field(description="The clip specification.")

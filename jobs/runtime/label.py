@@ -200,6 +200,7 @@ def summarise(counts: Sequence[parts.PartCounts], key: parts.RunKey, max_failed_
         "seen": seen,
         "labelled": labelled,
         "failed": failed,
+        "abstained": sum(c.abstained for c in counts),
         "failures_by_kind": dict(sorted(kinds.items())),
         "clips": sum(c.clips for c in counts),
         "substituted_frames": sum(c.substituted for c in counts),
@@ -239,6 +240,7 @@ def lines_of(summary: dict[str, Any], output: str, report_uri: str) -> list[str]
     damaged = summary["substituted_frames"]
     return [
         f"seen {summary['seen']} = labelled {summary['labelled']} + failed {summary['failed']}",
+        f"not sure of its answer: {summary['abstained']} of {summary['labelled']} labelled videos",
         f"failures: {kinds}",
         f"damaged frames, replaced or mended: {damaged}, in {summary['videos_with_substituted_frames']} videos",
         f"stages: {rates}; slowest: {summary['bottleneck']}",

@@ -131,7 +131,9 @@ def _key(
         model_id=content_id([model_config.to_dict(), start]),
         taxonomy_id=shard_sets["train"].taxonomy.taxonomy_id,
         pipeline_id=model_config.clip.pipeline_id,
-        settings_id=content_id([asdict(train_config), config.loop.batch_clips, config.loop.is_mirrored]),
+        settings_id=content_id(
+            [asdict(train_config), config.loop.batch_clips, config.loop.is_mirrored, config.loop.kept_accuracy]
+        ),
     )
 
 

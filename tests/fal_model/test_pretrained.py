@@ -29,7 +29,7 @@ def edit(path: Path, **changes: Any) -> None:
 
 def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     model = micro_model().eval()
-    model.calibration = Calibration(clip=Scaling(temperature=1.3, bias=0.1))
+    model.calibration = Calibration(clip=(Scaling(temperature=1.3, bias=0.1),))
     model.save_pretrained(tmp_path / "deep" / "model")
     back = FALModel.from_pretrained(tmp_path / "deep" / "model")
     inputs = model.example_inputs(2)
@@ -62,7 +62,7 @@ def test_saving_over_a_model_replaces_it_and_keeps_other_files(stored: Path) -> 
 def test_the_id_follows_everything_that_decides_the_output() -> None:
     model = micro_model()
     ids = [model.model_id]
-    model.calibration = Calibration(clip=Scaling(bias=0.5))
+    model.calibration = Calibration(clip=(Scaling(bias=0.5),))
     ids.append(model.model_id)
     with torch.no_grad():
         model.heads.clip_classes.bias[0] += 1
@@ -119,11 +119,12 @@ def test_a_flipped_bit_in_the_weights_is_noticed(stored: Path) -> None:
         ("config.json", {"model": 3}, "must hold 'model' and 'weights_id'"),
         ("config.json", {"model": {"width": 3}}, "model.clip: missing"),
         ("config.json", {"model_id": "0" * 16}, "model_id: got '0000000000000000', but the files give"),
-        ("calibration.json", {"clip": {"temperature": 0, "bias": 0}}, "calibration.temperature: got 0"),
+        ("calibration.json", {"clip": [{"temperature": 0, "bias": 0}]}, r"calibration.clip\[0\].temperature: got 0"),
+        ("calibration.json", {"thresholds": {"golf": 0.5}}, "calibration.thresholds.sport: missing"),
         (
             "calibration.json",
-            {"clip": {"temperature": 2.0, "bias": 0.0}},
-            "they were changed or do not belong together",
+            {"clip": [{"temperature": 2.0, "bias": 0.0}]},
+            "they were changed or do not belong together; if the change was meant, write the new id into the config",
         ),
         ("taxonomy.json", {"nodes": []}, "taxonomy: no classes"),
     ],

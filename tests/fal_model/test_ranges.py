@@ -14,6 +14,12 @@ class Sizes:
     name: str = "free"
 
 
+@dataclass
+class Choice:
+    share: Annotated[float, Range(gt=0, le=1)] | None = None
+    either: int | str = 0
+
+
 @pytest.mark.parametrize(
     ("bound", "inside", "outside"),
     [
@@ -57,3 +63,9 @@ def test_a_count_is_a_whole_number() -> None:
     sizes = Sizes()
     sizes.count = 2.0  # type: ignore[assignment] # same
     assert range_problems(sizes) == ["count: got 2.0, must be a whole number"]
+
+
+def test_an_optional_number_may_be_missing_but_not_wrong() -> None:
+    assert range_problems(Choice()) == range_problems(Choice(share=0.5)) == []
+    assert range_problems(Choice(share=0)) == ["share: got 0, must be > 0 and ≤ 1"]
+    assert range_problems(Choice(share=True)) == ["share: got True, must be a number"]

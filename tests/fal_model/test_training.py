@@ -11,16 +11,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from fal_model.batch import ModelOutput, Targets
-from fal_model.calibration import Calibration, Scaling
+from fal_model.calibration import Calibration
 from fal_model.config import LossConfig, TrainConfig
 from fal_model.errors import FalError
+from fal_model.evaluation import evaluation_metrics
 from fal_model.model import FALModel
 from fal_model.training import (
-    Collected,
     TrainState,
-    calibrate,
     collect,
-    evaluation_metrics,
     learning_rate_at,
     make_optimizer,
     train_step,
@@ -70,7 +68,7 @@ def test_training_learns_what_it_is_shown() -> None:
         last = train_step(state, batch, targets)
     assert last.loss < first.loss / 4
     assert state.step == 60
-    assert evaluation_metrics(collect(state.model, [(batch, targets)]), state.model)["top1"] == 1
+    assert evaluation_metrics(collect(state.model, [(batch, targets)]), small_tree(), Calibration())["top1"] == 1
 
 
 def test_the_first_step_reports_what_the_losses_are() -> None:
@@ -227,64 +225,3 @@ def test_nothing_to_evaluate_is_an_error(is_empty: bool) -> None:
     unknown = Targets.from_labels([None], [None], small_tree(), 3)
     with pytest.raises(FalError, match="evaluation: got no clip with known labels, needs at least one"):
         collect(micro_model(), [] if is_empty else [(batch, unknown)])
-
-
-def collected(logits: list[list[float]], labels: list[list[float]]) -> Collected:
-    logits_NK, labels_NK = np.array(logits, dtype=np.float32), np.array(labels, dtype=np.float32)
-    embedding_NE = logits_NK / np.linalg.norm(logits_NK, axis=1, keepdims=True)
-    return Collected(logits_NK, labels_NK, logits_NK, labels_NK, embedding_NE)
-
-
-def test_metrics_by_hand() -> None:
-    golf, news = [1.0, 0, 1, 0, 0, 1, 0], [0.0, 1, 0, 0, 0, 0, 0]
-    sure, wrong = [[9.0 if x else -9.0 for x in row] for row in (golf, news)], [-9.0, 9, -9, -9, -9, -9, -9]
-    model = micro_model()
-    right = evaluation_metrics(collected(sure, [golf, news]), model)
-    assert right.pop("ece") < 0.01
-    assert set(right.values()) == {1.0}
-    assert set(right) == {
-        *("top1", "top5", "map", "f1_micro", "f1_macro", "frame_map"),
-        *("f1_level_0", "f1_level_1", "f1_level_2"),
-    }
-    half = evaluation_metrics(collected([wrong, sure[1]], [golf, news]), model)
-    assert half["top1"] == 0.5
-    assert half["ece"] == pytest.approx(0.5, abs=0.01)
-
-
-def test_retrieval_is_measured_by_leaves() -> None:
-    golf, tennis = [1.0, 0, 1, 0, 0, 1, 0], [1.0, 0, 1, 0, 1, 0, 0]
-    near = [[3.0, 0, 0, 0, 0, 0, 0], [3.0, 1, 0, 0, 0, 0, 0], [3.0, 3, 0, 0, 0, 0, 0], [0.0, 3, 0, 0, 0, 0, 0]]
-    found = evaluation_metrics(collected(near, [golf, tennis, golf, tennis]), micro_model())
-    assert (found["recall_at_1"], found["recall_at_5"]) == (0, 1)
-    found = evaluation_metrics(collected(near, [golf, golf, tennis, tennis]), micro_model())
-    assert found["recall_at_1"] == 0.75  # the third lies nearer to the second
-
-
-def test_numbers_without_meaning_are_left_out() -> None:
-    nothing = evaluation_metrics(collected([[-9.0] * 7], [[0.0] * 7]), micro_model())
-    assert set(nothing) == {"ece"}
-
-
-def test_calibration_lowers_the_calibration_error() -> None:
-    dice = np.random.default_rng(0)
-    model = micro_model()
-    honest = 1.5 * dice.standard_normal((4000, 7))
-    labels = np.zeros((4000, 7))
-    for child, parent in enumerate(model.taxonomy.parents):
-        held = 1.0 if parent < 0 else labels[:, parent]
-        labels[:, child] = held * (dice.random(4000) < 1 / (1 + np.exp(-honest[:, child])))
-    rows = collected((3 * honest).tolist(), labels.tolist())
-    before = evaluation_metrics(rows, model)
-    model.calibration = calibrate(rows, model)
-    after = evaluation_metrics(rows, model)
-    assert before["ece"] > 0.1
-    assert after["ece"] < before["ece"] / 2
-    assert model.calibration.frame == model.calibration.clip
-
-
-def test_without_labelled_frames_their_calibration_stays() -> None:
-    rows = collected([[1.0] * 7, [-1.0] * 7], [[1.0, 0, 0, 1, 0, 0, 1], [0.0] * 7])
-    rows = rows._replace(frame_logits_FK=np.zeros((0, 7), np.float32), frame_labels_FK=np.zeros((0, 7), np.float32))
-    found = calibrate(rows, micro_model())
-    assert found.frame == Scaling()
-    assert found != Calibration()

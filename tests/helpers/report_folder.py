@@ -37,6 +37,7 @@ def label_row(video_id: str, top: str = "run", score: float = 0.9, **changes: An
         "top_label": top,
         "top_path": path,
         "top_score": score,
+        "is_abstained": False,
         "labels": labels,
         "segments": [{"label": top, "start_s": 2.0, "end_s": 5.0, "score": score}],
         "embedding": [1.0, 0.0],

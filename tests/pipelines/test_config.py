@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +30,8 @@ FIELDS = [
 
 def is_allowed(cls: Section, field: str, value: float) -> bool:
     hint = get_type_hints(cls, include_extras=True)[field]
+    if not hasattr(hint, "__metadata__"):  # of an optional number
+        hint = get_args(hint)[0]
     (allowed,) = hint.__metadata__
     assert isinstance(allowed, Range)
     is_right_kind = hint.__origin__ is float or isinstance(value, int)
@@ -72,3 +74,8 @@ def test_every_problem_is_named() -> None:
         "label.threshold: got 1.5, must be ≥ 0 and ≤ 1",
         "label.max_labels: got -1, must be ≥ 1 and ≤ 10000",
     ]
+
+
+def test_thresholds_are_the_fitted_ones_unless_said_otherwise() -> None:
+    assert (LabelConfig().threshold, LabelConfig().segment_threshold) == (None, None)
+    assert LabelConfig(threshold=0).threshold == 0
