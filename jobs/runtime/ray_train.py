@@ -16,7 +16,7 @@ import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from fal_model import training
+from fal_model import evaluation, training
 from fal_model.batch import ClipBatch, Targets
 from fal_model.checkpoint import load_checkpoint, save_checkpoint
 from fal_model.config import ModelConfig, TrainConfig
@@ -179,8 +179,8 @@ def _checkpoint(state: TrainState, plan: WorkerPlan, val_set: ShardSet, tracker:
     model = state.averaged_model()
     device = next(model.parameters()).device
     collected = training.collect(model, validation_batches(val_set, plan.loop.batch_clips, device))
-    model.calibration = training.calibrate(collected, model)
-    metrics = training.evaluation_metrics(collected, model)
+    model.calibration = evaluation.calibrate(collected, model.taxonomy, plan.loop.kept_accuracy)
+    metrics = evaluation.evaluation_metrics(collected, model.taxonomy, model.calibration)
     tracker.metrics({f"val_{k}": v for k, v in metrics.items()}, step=state.step)
     _say(f"step {state.step}: validation top1 {metrics.get('top1', float('nan')):.3f}")
     with tempfile.TemporaryDirectory(prefix="fal-checkpoint-") as folder:
