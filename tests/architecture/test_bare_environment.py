@@ -33,6 +33,12 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
     return BarePython(tmp_path_factory.mktemp("bare") / "env", DISTRIBUTIONS)
 
 
+@pytest.fixture(scope="module")
+def barest(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
+    """Give what a machine for benches may have: no hub, no pytest."""
+    return BarePython(tmp_path_factory.mktemp("barest") / "env", closure("torch", "numpy", "safetensors"))
+
+
 def test_what_is_required_is_followed_to_its_end() -> None:
     # sympy is required by torch, mpmath by sympy; hypothesis only by an extra of others.
     assert {"torch", "sympy", "mpmath", "pluggy", "huggingface-hub", "filelock"} <= DISTRIBUTIONS
@@ -47,10 +53,19 @@ def test_nothing_else_can_be_imported(bare: BarePython, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_a_model_is_made_stored_and_read(bare: BarePython, tmp_path: Path) -> None:
-    done = bare.run("-W", "error", "-c", SAVE_AND_LOAD, str(tmp_path / "model"))
+def test_a_model_is_made_stored_and_read(barest: BarePython, tmp_path: Path) -> None:
+    done = barest.run("-W", "error", "-c", SAVE_AND_LOAD, str(tmp_path / "model"))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+@pytest.mark.slow
+def test_the_model_s_speed_is_measured(barest: BarePython, tmp_path: Path) -> None:
+    smallest = ["--preset", "fal-nano", "--quick", "--ways", "eager", "--dtype", "fp32", "--batch", "1"]
+    done = barest.run("-W", "error", "bench/model.py", *smallest, "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "| fal-nano | eager | fp32 | 1 |" in done.stdout
+    assert "transformers is not installed here" in done.stdout
 
 
 def files(folder: Path) -> set[str]:
