@@ -51,6 +51,8 @@ class MotionStream(BlockRunner):
         batch, frames = flow_BTCHW.shape[:2]
         valid_BT11 = flow_valid_BT[:, :, None, None]
         x = flow_channels(flow_BTCHW, flow_valid_BT).to(self.no_flow_D.dtype).flatten(0, 1)
+        # Channels last: the convolutions are faster so, and what they return lies in memory as tokens do.
+        x = x.contiguous(memory_format=torch.channels_last)
         for i, conv in enumerate(self.stem):
             x = conv(x if i == 0 else F.gelu(x))
         x_BTMD = x.flatten(2).transpose(1, 2).unflatten(0, (batch, frames))
