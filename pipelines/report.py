@@ -26,6 +26,8 @@ METRIC_NAMES = {
     "map": "mAP",
     "segmentmap": "Segment mAP",
     "ece": "Calibration error (ECE)",
+    "keptshare": "Kept",
+    "kepttop1": "Top-1 of what is kept",
 }
 METRIC_NOTES = {
     "top1": "best label is true",
@@ -33,6 +35,8 @@ METRIC_NOTES = {
     "map": "mean over classes",
     "segmentmap": "when it happens, not only what",
     "ece": "lower is better",
+    "keptshare": "not abstained from: the model is sure",
+    "kepttop1": "best label is true",
 }
 
 
@@ -111,6 +115,8 @@ def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
     failed = _number(summary, "failed", data.num_failed)
     seen = _number(summary, "seen", data.num_labelled + data.num_failed)
     share = f"{failed / seen:.1%} of all" if failed and seen else ""
+    notes = [f"{labelled / seen:.1%} of all"] if labelled and seen else []
+    notes += [f"not sure of {page.count(data.num_abstained)}"] if data.num_abstained else []
     return [
         Tile(
             "Videos seen",
@@ -120,7 +126,7 @@ def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
         Tile(
             "Labelled",
             page.count(labelled),
-            f"{labelled / seen:.1%} of all" if labelled and seen else "",
+            ", ".join(notes),
             "good" if labelled else "",
         ),
         Tile("Failed", page.count(failed), share, "bad" if failed else ""),

@@ -33,7 +33,7 @@ PICTURE_HEIGHT_PX = 112
 PICTURE_QUALITY = 75
 NUM_SCORE_BINS = 20
 COLUMNS = [
-    *("video_id", "uri", "duration_s", "top_label", "top_path", "top_score"),
+    *("video_id", "uri", "duration_s", "top_label", "top_path", "top_score", "is_abstained"),
     *("labels", "segments", "frame_times_s", "coverage"),
 ]
 
@@ -104,6 +104,7 @@ class ReportData:
 
     num_labelled: int = 0
     num_wrong: int = 0
+    num_abstained: int = 0
     total_duration_s: float = 0.0
     bins: list[int] = field(default_factory=lambda: [0] * NUM_SCORE_BINS)
     wrong_bins: list[int] = field(default_factory=lambda: [0] * NUM_SCORE_BINS)
@@ -178,6 +179,7 @@ def _thin(table: pa.Table, stride: int, pictured: pa.Array) -> pa.Table:
 
 def _count(data: ReportData, table: pa.Table, truth: Truth | None) -> None:
     data.num_labelled += table.num_rows
+    data.num_abstained += pc.sum(table["is_abstained"]).as_py() or 0
     data.total_duration_s += pc.sum(table["duration_s"]).as_py() or 0.0
     bins = np.clip(np.nan_to_num(table["top_score"].to_numpy()) * NUM_SCORE_BINS, 0, NUM_SCORE_BINS - 1).astype(int)
     columns = (table[name].to_pylist() for name in ("video_id", "top_label", "top_path", "labels"))
@@ -311,6 +313,7 @@ def _video_row(row: Mapping[str, Any], number: _LabelNumbers, truth: Truth | Non
         _rounded(row["coverage"], 3),
         None if true_labels is None else [number(label) for label in true_labels],
         _segment_rows(true_segments, number),
+        row["is_abstained"],
     ]
 
 

@@ -240,8 +240,8 @@ def lines_of(summary: dict[str, Any], output: str, report_uri: str) -> list[str]
     damaged = summary["substituted_frames"]
     return [
         f"seen {summary['seen']} = labelled {summary['labelled']} + failed {summary['failed']}",
-        f"not sure of its answer: {summary['abstained']} of {summary['labelled']} labelled videos",
         f"failures: {kinds}",
+        f"not sure of the answer: {summary['abstained']} of {summary['labelled']} labelled videos",
         f"damaged frames, replaced or mended: {damaged}, in {summary['videos_with_substituted_frames']} videos",
         f"stages: {rates}; slowest: {summary['bottleneck']}",
         f"output: {output}",

@@ -13,7 +13,7 @@
   const MAX_OTHERS = 8;
   const NUM_LEAST = 8;
   const FIELDS = ["id", "uri", "duration", "top", "score", "labels", "segments", "moreSegments", "times", "coverage",
-    "truth", "truthSegments"];
+    "truth", "truthSegments", "isAbstained"];
   const read = (id) => JSON.parse(find(id).textContent);
   const { labels, videos: rows, hasTruth } = read("page-data");
   const pictures = read("pictures-data");
@@ -68,13 +68,16 @@
     return draw("span", { class: "mark wrong", title: `truth: ${truth || "none of the classes"}` }, "✗ wrong");
   }
 
+  const doubt = (video) => (video.isAbstained
+    ? draw("span", { class: "mark unsure", title: "the top score is below what the model abstains from" }, "not sure") : null);
+
   function whatCell(video) {
     const path = paths[video.top];
     const up = path.slice(0, -1).flatMap((n, i) => (i ? [" › ", labelLink(n)] : [labelLink(n)]));
     return draw("div", { class: "what" },
       draw("bdi", { class: "id", title: video.uri }, video.id),
       draw("div", { class: "path" }, draw("span", { class: "up" }, ...up),
-        draw("span", { class: "leaf" }, labelLink(video.top), verdict(video))),
+        draw("span", { class: "leaf" }, labelLink(video.top), verdict(video), doubt(video))),
       draw("div", { class: "score" }, bar(video.score), draw("span", {}, score(video.score))),
       othersLine(video));
   }
@@ -149,7 +152,7 @@
     long: (a, b) => low(b.duration) - low(a.duration),
     coverage: (a, b) => low(a.coverage) - low(b.coverage),
   };
-  const state = { q: "", label: "", truth: "", video: "", sort: "pictures", wrong: "", page: 0 };
+  const state = { q: "", label: "", truth: "", video: "", sort: "pictures", wrong: "", unsure: "", page: 0 };
   let chosen = [];
 
   function choose() {
@@ -161,7 +164,8 @@
       && (label === null || carries(video))
       && (truth === null || (video.truth || []).includes(truth))
       && (!state.video || video.id === state.video)
-      && (!state.wrong || video.isWrong));
+      && (!state.wrong || video.isWrong)
+      && (!state.unsure || video.isAbstained));
     chosen.sort(ORDERS[state.sort] || ORDERS.pictures);
   }
 
@@ -192,6 +196,7 @@
     find("label").value = state.label;
     find("sort").value = state.sort;
     if (hasTruth) find("wrong").checked = Boolean(state.wrong);
+    find("unsure").checked = Boolean(state.unsure);
     choose();
     show();
   }
@@ -201,7 +206,7 @@
     const wanted = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
     const known = Object.keys(state).filter((name) => Object.hasOwn(wanted, name));
     if (!location.hash.includes("=") || !known.length) return;
-    const values = { q: "", label: "", truth: "", video: "", wrong: "" };
+    const values = { q: "", label: "", truth: "", video: "", wrong: "", unsure: "" };
     known.forEach((name) => { values[name] = wanted[name]; });
     values.page = Math.max(0, (parseInt(wanted.page, 10) || 1) - 1);
     if (values.label && !numberOf.has(values.label)) values.label = "";
@@ -226,6 +231,7 @@
     find("label").addEventListener("change", (event) => change({ label: event.target.value, truth: "" }));
     find("sort").addEventListener("change", (event) => change({ sort: event.target.value }));
     if (hasTruth) find("wrong").addEventListener("change", (event) => change({ wrong: event.target.checked ? "1" : "" }));
+    find("unsure").addEventListener("change", (event) => change({ unsure: event.target.checked ? "1" : "" }));
     [["previous", -1], ["next", 1]].forEach(([id, step]) => find(id).addEventListener("click", () => {
       state.page += step;
       show();

@@ -115,6 +115,15 @@ def test_the_summary_is_shown(tmp_path: Path) -> None:
         assert expected in text
 
 
+def test_videos_of_which_the_model_is_not_sure_are_counted(tmp_path: Path) -> None:
+    rows = [label_row("a.mp4"), label_row("b.mp4", is_abstained=True), label_row("c.mp4", is_abstained=True)]
+    truth = replace(TRUTH, metrics={"kept_share": 0.25, "kept_top1": 0.9})
+    text = written(Path(write_folder(tmp_path, rows)), truth=truth).text
+    assert "Labelled 3 100.0% of all, not sure of 2" in text
+    assert "Kept 25.0%" in text
+    assert "Top-1 of what is kept 90.0%" in text
+
+
 def test_without_a_summary_the_tables_are_counted(tmp_path: Path) -> None:
     write_folder(tmp_path, [label_row("a.mp4"), label_row("b.mp4", duration_s=3650.0)], [failure_row("c.mp4")])
     text = written(tmp_path).text
@@ -293,6 +302,14 @@ def test_browser_follows_filter_and_order_in_the_address(tmp_path: Path) -> None
 def _chips(text: str) -> str:
     match = re.search(r"(truth: \w+) ✕ (\d+ of \d+ videos)", text)
     return f"{match.group(2)} {match.group(1)}" if match else text
+
+
+@pytest.mark.slow
+def test_browser_marks_and_filters_what_the_model_is_not_sure_of(tmp_path: Path) -> None:
+    rows = [label_row("a.mp4"), label_row("b.mp4", "studio", 0.3, is_abstained=True)]
+    uri = write_report(write_folder(tmp_path, rows), "A title", {}, TAXONOMY)
+    assert "News Studio not sure 0.30" in opened(uri, tmp_path).text
+    assert "1 of 2 videos" in opened(uri, tmp_path, "#unsure=1").text
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
+from fal_model.calibration import Calibration
 from fal_model.errors import FailureKind
 from fal_model.pretrained import ModelMeta, read_meta
 from jobs.runtime.analyse import Refusal
@@ -165,6 +166,20 @@ def test_options_choose_labels_and_columns(client: TestClient, place: Place) -> 
     assert set(everything) - set(small) == {"segments", "embedding"}
 
 
+def test_without_a_threshold_the_fitted_ones_hold_and_doubt_is_told(place: Place, backend: LocalBackend) -> None:
+    nodes = place.meta.taxonomy.nodes
+    fitted = Calibration(thresholds={n.id: 0.0 if n is nodes[-1] else 1.0 for n in nodes}, abstain_below=1.0)
+    service = LabelService(replace(place.meta, calibration=fitted), LabelConfig(), ServeSection(), backend)
+    with TestClient(make_app(service)) as client:
+        row = client.post("/v1/label", content=place.video, headers=RAW).json()
+        assert client.get("/v1/model").json()["threshold"] is None
+        assert client.get("/v1/model").json()["thresholds"] == fitted.thresholds
+        every = client.post("/v1/label?threshold=0", content=place.video, headers=RAW).json()
+    assert row["is_abstained"] is True
+    assert [x["label"] for x in row["labels"]] == place.meta.taxonomy.path(len(nodes) - 1)
+    assert len(every["labels"]) == len(nodes)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -308,6 +323,8 @@ def test_the_model_and_its_taxonomy_are_described(client: TestClient, place: Pla
     assert (model.model_id, model.num_classes) == (place.meta.model_id, len(place.meta.taxonomy))
     assert model.clip == TINY.clip.to_dict()
     assert model.max_body_bytes == 1 << 20
+    assert (model.threshold, model.abstain_below) == (LABEL.threshold, place.meta.calibration.abstain_below)
+    assert list(model.thresholds) == [node.id for node in place.meta.taxonomy.nodes]
     taxonomy = TaxonomyAnswer.model_validate(client.get("/v1/taxonomy").json())
     assert taxonomy.taxonomy_id == place.meta.taxonomy.taxonomy_id == model.taxonomy_id
     assert [node.id for node in taxonomy.nodes] == [node.id for node in place.meta.taxonomy.nodes]

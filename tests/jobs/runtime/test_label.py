@@ -17,7 +17,7 @@ from jobs.runtime.config import load_config
 from jobs.runtime.label import lines_of, open_task, summarise
 from pipelines import tables
 from pipelines.parts import PartCounts, RunKey
-from pipelines.records import FAILURES, labels_schema, predictions_schema
+from pipelines.records import FAILURES, SCHEMA_VERSION, labels_schema, predictions_schema
 from tests.helpers.corpus import BROKEN, SPEC, digests, write_broken, write_manifest, write_model, write_videos
 from tests.helpers.processes import PRIVATE_RAY, kill_job_when
 
@@ -36,6 +36,7 @@ def counts(**changes: Any) -> PartCounts:
         "prepare_busy_s": 2.0,
         "predict_busy_s": 1.0,
         "substituted": 5,
+        "abstained": 1,
         "videos_substituted": 2,
     }
     return PartCounts(**(values | changes))
@@ -47,9 +48,10 @@ def test_the_summary_adds_up_the_parts() -> None:
     assert (summary["seen"], summary["labelled"], summary["failed"], summary["clips"]) == (8, 6, 2, 12)
     assert summary["failures_by_kind"] == {"corrupt": 1, "timeout": 1}
     assert (summary["substituted_frames"], summary["videos_with_substituted_frames"]) == (10, 4)
+    assert summary["abstained"] == 2
     assert summary["stages"]["prepare"] == {"busy_s": 4.0, "videos_per_busy_s": 2.0}
     assert summary["bottleneck"] == "prepare"
-    assert (summary["manifest_id"], summary["settings_id"], summary["schema_version"]) == ("m", "s", 2)
+    assert (summary["manifest_id"], summary["settings_id"], summary["schema_version"]) == ("m", "s", SCHEMA_VERSION)
     assert set(summary["versions"]) >= {"python", "fal", "torch", "av", "ray", "pyarrow"}
 
 
@@ -67,8 +69,9 @@ def test_the_lines_for_people_fit_one_screen_and_name_the_failures() -> None:
     lines = lines_of(summarise([counts()], KEY, 1.0), "/out", "/out/report.html")
     assert lines[0] == "seen 4 = labelled 3 + failed 1"
     assert lines[1] == "failures: corrupt 1"
-    assert lines[2] == "damaged frames, replaced or mended: 5, in 2 videos"
-    assert "slowest: prepare" in lines[3]
+    assert lines[2] == "not sure of the answer: 1 of 3 labelled videos"
+    assert lines[3] == "damaged frames, replaced or mended: 5, in 2 videos"
+    assert "slowest: prepare" in lines[4]
     assert lines[-1] == "report: /out/report.html"
     nothing = counts(labelled=4, failed=0, failures_by_kind={}, prepare_busy_s=0.0, predict_busy_s=0.0)
     assert lines_of(summarise([nothing], KEY, 1.0), "/out", "r")[1] == "failures: none"
