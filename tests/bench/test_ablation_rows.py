@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from bench.ablation_data import DATA_SETS, EVENT_SET, STANDIN
+from bench.ablation_peers import PEERS
+from bench.ablation_rows import FULL, Row, layouts_of, rows
+from fal_model.config import LossConfig, ModelConfig
+from fal_model.spec import Sampling
+from tests.helpers.model import MICRO, TREE
+
+
+def changed(row: Row, full: Row) -> set[str]:
+    """Name what a row has other than the full model."""
+    config = {f.name for f in fields(ModelConfig) if getattr(row.config, f.name) != getattr(full.config, f.name)}
+    loss = {f.name for f in fields(LossConfig) if getattr(row.loss, f.name) != getattr(full.loss, f.name)}
+    return config | loss
+
+
+def test_each_row_lacks_one_thing() -> None:
+    full, *others = rows(STANDIN, MICRO, TREE, layouts_of(MICRO))
+    assert full == Row(name=FULL, config=MICRO)
+    found = {row.name: changed(row, full) for row in others if not row.peer}
+    # The micro model's stages have one block each: there is nothing to move.
+    assert found == {
+        "without flow": {"motion_depth"},
+        "without fusion": {"fusion_depth"},
+        "without pyramid": {"pyramid_width"},
+        "without hierarchy loss": {"hierarchy_weight"},
+        "uniform instead of key moments": {"clip"},
+        "tokens: merged early": set(),
+        "tokens: merged late": set(),
+    }
+    assert [row.peer for row in others if row.peer] == list(PEERS)
+    assert all(changed(row, full) <= {"width"} for row in others if row.peer)
+
+
+def test_layouts_move_blocks_between_stages() -> None:
+    base = ModelConfig(stage_depths=(4, 16, 4))
+    assert {name: sizes.stage_depths for name, sizes in layouts_of(base).items()} == {
+        "merged early": (1, 19, 4),
+        "merged late": (19, 1, 4),
+    }
+
+
+def test_short_events_need_few_rows() -> None:
+    found = rows(EVENT_SET, MICRO, TREE, layouts_of(MICRO))
+    assert [row.name for row in found] == [FULL, "uniform instead of key moments", "each frame alone"]
+    assert [row.config.clip.sampling for row in found] == [
+        Sampling.KEY_MOMENTS,
+        Sampling.UNIFORM,
+        Sampling.KEY_MOMENTS,
+    ]
+
+
+@pytest.mark.parametrize("data", DATA_SETS)
+def test_names_tell_rows_apart(data: str) -> None:
+    names = [row.name for row in rows(data, MICRO, TREE, layouts_of(MICRO))]
+    assert len(set(names)) == len(names)
