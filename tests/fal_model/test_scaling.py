@@ -58,6 +58,19 @@ def test_each_level_gets_its_own_scaling() -> None:
     assert lower.temperature == pytest.approx(0.5, rel=0.1)
 
 
+def test_levels_share_a_scaling_where_their_own_would_not_serve_other_clips() -> None:
+    honest = 2 * np.random.default_rng(3).standard_normal((60, 4))
+    upper, lower = fit_levels(honest, drawn(honest, 4), np.ones((60, 4)), [0, 0, 1, 1])
+    assert upper == lower == fit_scaling(honest, drawn(honest, 4), np.ones((60, 4)))
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 3])
+def test_hardly_any_clips_are_enough_to_go_on(num_rows: int) -> None:
+    logits, labels = np.ones((num_rows, 2)), np.eye(num_rows, 2)
+    for scaling in fit_levels(logits, labels, np.ones((num_rows, 2)), [0, 1]):
+        assert 0.5 < scaling.temperature < 2
+
+
 def test_a_level_without_data_takes_what_fits_all() -> None:
     honest = 2 * np.random.default_rng(1).standard_normal((2000, 2))
     labels = drawn(honest, 2)
