@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fal_model.errors import OutputError
 from fal_model.taxonomy import Taxonomy
 from pipelines import parts, storage, tables
 from pipelines.config import Duplicates, ScanConfig
@@ -106,7 +108,7 @@ def summarise(output: str, config: ScanConfig, taxonomy: Taxonomy | None) -> Sca
     """Make the clean manifest and the table of duplicates of a finished scan, and say what was found.
 
     Raises:
-        OutputError: a table cannot be read, or the output cannot be written.
+        OutputError: a table cannot be read or is none of this scan, or the output cannot be written.
     """
     videos = tables.read_folder(storage.join(output, "videos"), COLUMNS)
     manifest = tables.read_table(parts.manifest_uri(output))
@@ -114,6 +116,7 @@ def summarise(output: str, config: ScanConfig, taxonomy: Taxonomy | None) -> Sca
         videos = pa.table({name: [] for name in COLUMNS})
     rows = manifest.filter(pc.is_in(manifest["video_id"], value_set=videos["video_id"].cast(pa.string())))
     ids, sha256 = rows["video_id"].to_pylist(), videos["sha256"].to_pylist()
+    _check_same_order(output, ids, videos["video_id"].to_pylist())
     near = near_pairs(videos["picture_hashes"], sha256, config)
     alike = find_alike(ids, sha256, near, rows["group"].to_pylist())
     is_copy = alike.first_same != np.arange(len(ids))
@@ -141,6 +144,16 @@ def summarise(output: str, config: ScanConfig, taxonomy: Taxonomy | None) -> Sca
     )
     _count_classes(summary, kept, taxonomy)
     return summary
+
+
+def _check_same_order(output: str, wanted: Sequence[str], found: Sequence[str]) -> None:
+    """Refuse tables of scanned videos that are not in the order of the manifest: rows are joined by place."""
+    for number, (mine, theirs) in enumerate(zip_longest(wanted, found)):
+        if mine != theirs:
+            raise OutputError(
+                f"{storage.join(output, 'videos')!r}: row {number}: got the video {theirs!r}, must be {mine!r} as in "
+                "the manifest; these are not the tables that the scan wrote: delete the folder and scan again"
+            )
 
 
 def near_pairs(column: pa.ChunkedArray, sha256: Sequence[str], config: ScanConfig) -> list[LikeVideos]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fal_model.errors import OutputError
 from fal_model.taxonomy import Node, Taxonomy
 from pipelines import storage, tables
 from pipelines.config import Duplicates, ScanConfig
@@ -16,7 +17,7 @@ from pipelines.records import DUPLICATES
 from pipelines.scan_job import ScanCounts, ScanPlan
 from pipelines.scan_summary import GROUP, NEAR, SAME, Conflict, ScanSummary, counts_of, summarise
 from tests.helpers.corpus import digests
-from tests.helpers.scanned import USABLE, scan_into
+from tests.helpers.scanned import USABLE, scan_into, scene, write_scene
 
 TREE = Taxonomy([Node("move", "Move"), Node("run", "Run", "move"), Node("swim", "Swim", "move")])
 
@@ -143,6 +144,16 @@ def test_a_label_of_a_segment_must_be_known_too(scanned: ScanPlan, tmp_path: Pat
     write_manifest(str(tmp_path / "m.jsonl"), [{"uri": str(video), "labels": ["run"], "segments": segments}])
     plan = scan_into(tmp_path / "out", tmp_path / "m.jsonl", ScanConfig())
     assert summarise(plan.output, plan.scan, TREE).unknown_labels == {"hop": 1}
+
+
+def test_tables_in_another_order_than_the_manifest_are_refused(tmp_path: Path) -> None:
+    rows = [{"video_id": name, "uri": str(write_scene(tmp_path / f"{name}.mp4", scene(1)))} for name in "ab"]
+    write_manifest(str(tmp_path / "m.jsonl"), rows)
+    plan = scan_into(tmp_path / "out", tmp_path / "m.jsonl", ScanConfig())
+    (part,) = (tmp_path / "out" / "videos").iterdir()
+    tables.write_table(str(part), tables.read_table(str(part)).take([1, 0]))
+    with pytest.raises(OutputError, match=r"out/videos': row 0: got the video 'b', must be 'a' as in the manifest"):
+        summarise(plan.output, plan.scan, None)
 
 
 def test_counts_add_up_or_nothing_is_said() -> None:
