@@ -245,7 +245,7 @@ def write_standin(
     """Write the videos of a split that are not there, one core each, and return all manifest rows in order.
 
     Raises:
-        FalError: a file could not be written.
+        FalError: a file could not be written, or the folder holds videos of another corpus.
     """
     _configure_ray_data(NO_PROGRESS_TIMEOUT_S)
     chunks = standin_files.chunks_of(corpus, split, folder)

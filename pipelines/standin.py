@@ -173,11 +173,16 @@ class StandinCorpus:
             split: train, val or test; no two share a video, a seed or a texture.
             index: Its number in the split, ≥ 0.
         """
-        key = (GENERATOR_VERSION, self.classes, self.seed, self.difficulty, self.picture, split)
-        digest = hashlib.sha256("/".join(map(str, (*key, index))).encode()).digest()
-        return _plan(
-            self, split, index, f"{split}-{index:06d}-{digest[:4].hex()}", int.from_bytes(digest[:8], "little")
-        )
+        seed = int.from_bytes(self._digest(split, index)[:8], "little")
+        return _plan(self, split, index, self.video_id(split, index), seed)
+
+    def video_id(self, split: str, index: int) -> str:
+        """Name one video; all settings but the number of videos are in its last part."""
+        return f"{split}-{index:06d}-{self._digest(split, index)[:4].hex()}"
+
+    def _digest(self, split: str, index: int) -> bytes:
+        key = (GENERATOR_VERSION, self.classes, self.seed, self.difficulty, self.picture, split, index)
+        return hashlib.sha256("/".join(map(str, key)).encode()).digest()
 
     def videos(self, split: str) -> list[StandinVideo]:
         """Plan all videos of a split, in order."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fal_model.errors import OutputError
 from pipelines import storage
 from pipelines.pixels import use_one_thread
 from pipelines.standin import StandinCorpus, StandinVideo
@@ -40,12 +41,20 @@ def chunks_of(corpus: StandinCorpus, split: str, folder: str) -> list[Chunk]:
         corpus: The corpus.
         split: train, val or test.
         folder: Where its videos go, a folder or ``s3://`` prefix.
+
+    Raises:
+        OutputError: videos of another corpus are there, which nobody could tell from this one's.
     """
     count = corpus.count(split)
     present: dict[int, list[str]] = {}
     for name in storage.names_in(folder):
         number = _NUMBER.match(name)
         if number:
+            if not name.startswith(corpus.video_id(split, int(number[1]))):
+                raise OutputError(
+                    f"{storage.join(folder, name)!r} is of a corpus with other settings (classes, seed, difficulty or "
+                    "picture) or of another version; use another --output, or delete it to start again"
+                )
             present.setdefault(int(number[1]) // CHUNK_VIDEOS, []).append(name)
     return [
         Chunk(split, start, min(start + CHUNK_VIDEOS, count), tuple(present.get(start // CHUNK_VIDEOS, ())))

@@ -46,7 +46,7 @@ def make_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
 
     Raises:
         ConfigError: every setting out of range.
-        FalError: it cannot be written.
+        FalError: it cannot be written, or the folder holds videos of another corpus.
     """
     planned = plan(options, config.corpus)
     corpus, counts = generate(options["output"], planned, config)
@@ -70,7 +70,7 @@ def plan(options: dict[str, str], section: CorpusSection) -> StandinCorpus:
     problems = []
     for name, default in values.items():
         given = options.get(name, "")
-        if given and isinstance(default, int) and not given.isdecimal():
+        if given and isinstance(default, int) and not given.removeprefix("-").isdecimal():
             problems.append(f"--{name.replace('_', '-')}: got {given!r}, must be a whole number")
         elif given:
             values[name] = int(given) if isinstance(default, int) else given

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import s3fs
@@ -99,7 +100,8 @@ def test_the_truth_of_a_video_is_a_row() -> None:
 def test_chunks_cover_a_split_and_know_what_is_there(tmp_path: Path) -> None:
     small = replace(CORPUS, classes=CHUNK_VIDEOS + 4)
     names = [small.video("val", index).filename for index in (1, 3, CHUNK_VIDEOS)]
-    for name in [*names, "notes.txt", ".writing-x", small.video("val", 0).filename.replace("val-", "val-9")]:
+    beyond = replace(small, videos_per_class=40).video("val", 3 * CHUNK_VIDEOS).filename  # of a larger corpus
+    for name in [*names, "notes.txt", ".writing-x", beyond]:
         (tmp_path / name).write_bytes(b"complete")
 
     assert chunks_of(small, "val", str(tmp_path)) == [
@@ -110,7 +112,20 @@ def test_chunks_cover_a_split_and_know_what_is_there(tmp_path: Path) -> None:
     assert [c.present for c in chunks_of(small, "test", str(tmp_path / "none"))] == [(), ()]
 
 
-def test_an_interrupted_chunk_is_completed_and_files_of_other_corpora_do_not_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"classes": 6}, {"difficulty": "hard"}, {"picture": "medium"}], ids=lambda c: next(iter(c))
+)
+def test_a_folder_of_another_corpus_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    name = replace(CORPUS, **change).video("test", 1).filename
+    (tmp_path / name).write_bytes(b"another corpus")
+    says = (
+        rf"/{name}' is of a corpus with other settings \(classes, seed, difficulty or picture\) .* use another --output"
+    )
+    with pytest.raises(OutputError, match=says):
+        chunks_of(CORPUS, "test", str(tmp_path))
+
+
+def test_an_interrupted_chunk_is_completed(tmp_path: Path) -> None:
     corpus = replace(CORPUS, classes=3)
     chunk = chunks_of(corpus, "test", str(tmp_path / "whole"))[0]
     rows = write_chunk(corpus, chunk, str(tmp_path / "whole"))
@@ -121,7 +136,6 @@ def test_an_interrupted_chunk_is_completed_and_files_of_other_corpora_do_not_cou
     interrupted.mkdir()
     kept = corpus.video("test", 1).filename
     (interrupted / kept).write_bytes(b"what is there is kept")
-    (interrupted / replace(corpus, seed=1).video("test", 0).filename).write_bytes(b"another corpus")
     chunk = chunks_of(corpus, "test", str(interrupted))[0]
     assert write_chunk(corpus, chunk, str(interrupted)) == rows
 

@@ -40,15 +40,16 @@ def test_the_command_line_wins_over_the_section() -> None:
 
 def test_every_problem_of_the_command_line_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
-        plan({"classes": "many", "seed": "-1"}, CorpusSection())
+        plan({"classes": "many", "seed": "1.5"}, CorpusSection())
     assert caught.value.problems == [
         "--classes: got 'many', must be a whole number",
-        "--seed: got '-1', must be a whole number",
+        "--seed: got '1.5', must be a whole number",
     ]
     with pytest.raises(ConfigError) as caught:
-        plan({"classes": "501", "difficulty": "medium"}, CorpusSection())
+        plan({"classes": "501", "seed": "-1", "difficulty": "medium"}, CorpusSection())
     assert caught.value.problems == [
         "classes: got 501, must be 2 to 500",
+        "seed: got -1, must be ≥ 0",
         "difficulty: got 'medium', must be one of easy, standard, hard",
     ]
 
@@ -60,7 +61,9 @@ def test_a_place_that_cannot_be_written_fails_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_videos_truth_and_broken_files_are_made_once(tmp_path: Path, ray_local: tuple[str, ...]) -> None:
+def test_videos_truth_and_broken_files_are_made_once(
+    tmp_path: Path, ray_local: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--output", str(tmp_path / "corpus"), "--classes", "4", "--videos-per-class=3", *ray_local]
     arguments += ["corpus.picture=tiny"]
 
@@ -93,6 +96,11 @@ def test_videos_truth_and_broken_files_are_made_once(tmp_path: Path, ray_local: 
 
     assert script.main([*arguments, "corpus.has_broken=false"]) == 0
     assert manifest.load_input(str(folder / "test.jsonl"))[0].num_rows == 4
+
+    capsys.readouterr()
+    assert script.main([*arguments, "--seed=1"]) == 1
+    assert "is of a corpus with other settings (classes, seed, difficulty or picture)" in capsys.readouterr().err
+    assert digests(folder, "train", "val", "test", "broken") == before
 
 
 @pytest.mark.ray
