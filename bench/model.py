@@ -61,7 +61,8 @@ class Plan:
         micro_batches: Clips per training step; none leaves training out.
         has_peers: Whether the others are measured too.
         rounds: Measurements of each case.
-        compile_mode: Of ``torch.compile``.
+        backend: Of ``torch.compile``.
+        compile_mode: The same.
         seed: Of weights and clips.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     micro_batches: tuple[int, ...]
     has_peers: bool
     rounds: int
+    backend: str = "inductor"
     compile_mode: str = "default"
     seed: int = 0
 
@@ -180,7 +182,7 @@ def make(rival: Contestant, way: str, dtype: str, plan: Plan) -> nn.Module:
     with plan.device:
         model = rival.build().eval().requires_grad_(requires_grad=False).to(DTYPES[dtype])
     if way == "compiled":
-        model.compile(mode=plan.compile_mode, dynamic=False)
+        model.compile(backend=plan.backend, mode=plan.compile_mode, dynamic=False)
     return model
 
 
@@ -279,7 +281,8 @@ def one_training_row(plan: Plan, row: Row, config: TrainConfig) -> Row:
         model = FALModel(plan.config, open_fal_500())
     state = TrainState.create(model, config)
     batch, targets = make_training_batch(plan.config, model.taxonomy, row.batch, plan.device, plan.seed)
-    module = torch.compile(model, mode=plan.compile_mode, dynamic=False) if row.way.startswith("compiled") else None
+    compiled = torch.compile(model, backend=plan.backend, mode=plan.compile_mode, dynamic=False)  # when first called
+    module = compiled if row.way.startswith("compiled") else None
     # Weights and AdamW's two moments lie there all the time; gradients and activations come and go.
     own_bytes = 3 * num_bytes(model) + num_bytes(batch.frames_BTCHW, batch.flow_BTCHW)
     case = Case("training", lambda: train_step(state, batch, targets, module), own_bytes)
