@@ -105,13 +105,6 @@ def test_autocast(model: FALModel) -> None:
     torch.testing.assert_close(half.float(), model(**inputs).logits_BK, rtol=0.05, atol=0.05)
 
 
-def test_the_whole_forward_pass_compiles_as_one_graph(model: FALModel) -> None:
-    inputs = model.example_inputs(1)
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(**inputs).logits_BK, model(**inputs).logits_BK)
-    torch.compiler.reset()
-
-
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [

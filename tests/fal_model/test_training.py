@@ -225,3 +225,53 @@ def test_nothing_to_evaluate_is_an_error(is_empty: bool) -> None:
     unknown = Targets.from_labels([None], [None], small_tree(), 3)
     with pytest.raises(FalError, match="evaluation: got no clip with known labels, needs at least one"):
         collect(micro_model(), [] if is_empty else [(batch, unknown)])
+
+
+def test_the_optimizer_is_fused() -> None:
+    state = TrainState.create(micro_model(), CONFIG)
+    assert all(group["fused"] for group in state.optimizer.param_groups)
+
+
+def test_recomputing_changes_no_weight() -> None:
+    kept, again = (TrainState.create(micro_model(), replace(CONFIG, is_recomputed=flag)) for flag in (False, True))
+    for i in range(2):
+        train_step(kept, *micro_batch(seed=i))
+        train_step(again, *micro_batch(seed=i))
+    assert same(weights(kept), weights(again))
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (2, 1), (0, 2)])
+def test_a_batch_that_cannot_be_learned_from_is_refused(sizes: tuple[int, int]) -> None:
+    state = TrainState.create(micro_model(), CONFIG)
+    clips, truth = sizes
+    with pytest.raises(ValueError, match=f"batch: got {clips} clips and targets of {truth}, must be as many, ≥ 1"):
+        train_step(state, micro_batch(4)[0].slice(0, clips), micro_batch(4)[1].slice(0, truth))
+
+
+@pytest.mark.parametrize("micro_batch_size", [0, 1, 3])
+def test_contrast_works_with_micro_batches(micro_batch_size: int) -> None:
+    config = replace(CONFIG, micro_batch=micro_batch_size, loss=LossConfig(embedding_weight=1))
+    state = TrainState.create(micro_model(), config)
+    step = train_step(state, *micro_batch(5))
+    assert not step.is_skipped
+    assert (step.embedding_loss > 0) == (micro_batch_size != 1)  # a clip alone has nothing to be near to
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_a_compiled_model_learns_the_same(is_wrapped: bool) -> None:
+    torch.compiler.reset()
+    plain, compiled = (
+        TrainState.create(micro_model(), replace(CONFIG, is_compiled=flag, ema_decay=0.5)) for flag in (False, True)
+    )
+    module = DistributedDataParallel(compiled.model) if is_wrapped else None
+    for i in range(3):
+        a = train_step(plain, *micro_batch(seed=i))
+        b = train_step(compiled, *micro_batch(seed=i), module)
+        assert a.loss == pytest.approx(b.loss, rel=1e-4)
+    assert set(compiled.model.state_dict()) == set(plain.model.state_dict())
+    inputs = plain.model.example_inputs(2)
+    for x, y in zip(plain.averaged_model().eval()(**inputs), compiled.averaged_model().eval()(**inputs), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-2, atol=1e-2)
+    torch.compiler.reset()
