@@ -75,6 +75,9 @@ class FALModel(nn.Module):
         motion_BTMD = self.motion(flow, flow_valid) if self.motion is not None else None
         fused_BTPD = self.fusion(features[-1], motion_BTMD)
         frame_BTD = self.pyramid([*features[:-1], fused_BTPD], token_BTD)
+        if motion_BTMD is not None:
+            # The motion of a frame as a whole goes to the heads by itself: through the fusion alone it is learned late.
+            frame_BTD = frame_BTD + motion_BTMD.mean(dim=2)
         output: ModelOutput = self.heads(frame_BTD)
         return output
 

@@ -44,7 +44,7 @@ def fal_nano() -> ModelConfig:
         patch_px=16,
         width=128,
         num_heads=4,
-        stage_depths=(1, 2, 1),
+        stage_depths=(2, 1, 1),
         motion_depth=1,
         fusion_depth=1,
         pyramid_width=64,
