@@ -10,12 +10,12 @@ from typing import Any
 from fal_model.config import ModelConfig, TrainConfig
 from fal_model.errors import ConfigError
 from fal_model.presets import preset
-from fal_model.pretrained import locate, read_meta
 from fal_model.spec import content_id
 from jobs.runtime.cli import DONE, SUMMARY, Argument, Outcome, say, write_summary
 from jobs.runtime.config import FalConfig, to_dict
 from jobs.runtime.session import ray_session
 from jobs.runtime.tracking import AnyTracker, tracked_run, tracking_uri
+from jobs.runtime.train_start import start_config, start_id
 from pipelines import parts, shards, storage
 from pipelines.shards import ReadPlan, ShardSet
 
@@ -64,7 +64,8 @@ def train(options: dict[str, str], config: FalConfig) -> Outcome:
     }
     # Also where another job calls this one: model and summary together say that there is nothing left to do.
     write_summary(output, summary)
-    shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("top1", "top5", "map", "ece") if name in metrics)
+    names = ("top1", "top5", "map", "ece", "kept_share", "kept_top1")
+    shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in names if name in metrics)
     return Outcome(DONE, summary, [f"validation clips: {shown}", f"model: {output}/model"])
 
 
@@ -81,6 +82,7 @@ def resolve(config: FalConfig, train_set: ShardSet, val_set: ShardSet) -> tuple[
 
     Raises:
         ConfigError: the two shard sets do not belong together, or the settings do not fit them.
+        ModelLoadError: what training is to start from cannot be read.
     """
     problems: list[str] = []
     if train_set.spec != val_set.spec:
@@ -92,8 +94,7 @@ def resolve(config: FalConfig, train_set: ShardSet, val_set: ShardSet) -> tuple[
     if problems:
         raise ConfigError(problems)
     model_config = replace(preset(config.model.preset), clip=train_set.spec)
-    if config.model.init_from:
-        _check_start(config.model.init_from, model_config, train_set)
+    model_config = start_config(config.model.init_from, model_config, train_set.taxonomy)
     plan = ReadPlan(batch_clips=config.loop.batch_clips, num_workers=config.loop.workers)
     per_epoch = shards.steps_per_epoch(train_set, plan)
     if not config.loop.epochs:
@@ -103,32 +104,14 @@ def resolve(config: FalConfig, train_set: ShardSet, val_set: ShardSet) -> tuple[
     return model_config, replace(config.train, total_steps=total, warmup_steps=warmup)
 
 
-def _check_start(model_dir: str, model_config: ModelConfig, train_set: ShardSet) -> None:
-    """Check that the model to start from is the one that is trained: same sizes, same clips, same classes.
-
-    Raises:
-        ConfigError: it is another one.
-        ModelLoadError: it cannot be read.
-    """
-    start = read_meta(locate(model_dir))
-    problems = []
-    if start.config != model_config:
-        problems.append(f"model.init_from: {model_dir!r} has other sizes or clip settings than preset and shards give")
-    if start.taxonomy.taxonomy_id != train_set.taxonomy.taxonomy_id:
-        problems.append(f"model.init_from: {model_dir!r} has another taxonomy than --train")
-    if problems:
-        raise ConfigError(problems)
-
-
 def _key(
     config: FalConfig, shard_sets: dict[str, ShardSet], model_config: ModelConfig, train_config: TrainConfig
 ) -> parts.RunKey:
     """Name what decides the weights. Worker count and checkpoint rhythm may change between resumes."""
     uris = sorted({group.uri for shard_set in shard_sets.values() for group in shard_set.groups})
-    start = read_meta(locate(config.model.init_from)).model_id if config.model.init_from else ""
     return parts.RunKey(
         manifest_id=content_id(dict(zip(uris, storage.fingerprints(uris), strict=True))),
-        model_id=content_id([model_config.to_dict(), start]),
+        model_id=content_id([model_config.to_dict(), start_id(config.model.init_from)]),
         taxonomy_id=shard_sets["train"].taxonomy.taxonomy_id,
         pipeline_id=model_config.clip.pipeline_id,
         settings_id=content_id(
@@ -138,7 +121,7 @@ def _key(
 
 
 def _same_everywhere(model_dir: str) -> str:
-    """Make a directory independent of the working directory, which workers do not share; leave a hub id as it is."""
+    """Make a path independent of the working directory, which workers do not share; leave a hub id as it is."""
     return storage.absolute(model_dir) if model_dir and storage.exists(model_dir) else model_dir
 
 

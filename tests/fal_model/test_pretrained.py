@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,16 @@ def test_edited_files_are_refused(stored: Path, name: str, changes: dict[str, An
         FALModel.from_pretrained(stored)
 
 
+def test_a_calibration_edited_by_hand_can_be_meant(stored: Path) -> None:
+    edit(stored / "calibration.json", abstain_below=0.25)
+    with pytest.raises(ModelLoadError) as raised:
+        read_meta(stored)
+    found = re.search(r"but the files give '(\w+)'", str(raised.value))
+    assert found
+    edit(stored / "config.json", model_id=found[1])
+    assert read_meta(stored).calibration.abstain_below == 0.25
+
+
 def test_json_of_another_shape_is_refused(stored: Path) -> None:
     (stored / "config.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(ModelLoadError, match=r"config\.json: got a list, must be a JSON object"):
@@ -164,6 +175,18 @@ def test_what_is_neither_folder_nor_hub_id(name: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelLoadError, match=r"no such directory|config.json: cannot be read"):
         FALModel.from_pretrained(name)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"model", "x" * 5000])
+def test_what_cannot_be_a_place(name: Any) -> None:
+    with pytest.raises(ModelLoadError, match="no such directory, and not a hub id of the form owner/name"):
+        FALModel.from_pretrained(name)
+
+
+def test_json_of_no_end_is_refused(stored: Path) -> None:
+    (stored / "taxonomy.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ModelLoadError, match=r"taxonomy\.json: not JSON: .*recursion"):
+        FALModel.from_pretrained(stored)
 
 
 def test_a_file_is_not_a_model(stored: Path) -> None:
