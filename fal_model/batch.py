@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +55,7 @@ class ClipBatch:
     flow_valid_BT: Tensor
 
     def __post_init__(self) -> None:
+        check_tensors(flow_valid=self.flow_valid_BT)
         check_clips(self.frames_BTCHW, self.flow_BTCHW, self.flow_valid_BT)
 
     def __len__(self) -> int:
@@ -212,10 +214,14 @@ def multi_hot(rows: Sequence[Sequence[int]], taxonomy: Taxonomy) -> Tensor:
     hot_RK = torch.zeros(len(rows), len(taxonomy))
     for i, row in enumerate(rows):
         for index in row:
-            if not 0 <= index < len(taxonomy):
-                raise ValueError(f"class index: got {index}, must be from 0 to {len(taxonomy) - 1}")
+            if not _is_class(index, taxonomy):
+                raise ValueError(f"class index: got {index!r}, must be from 0 to {len(taxonomy) - 1}")
             hot_RK[i, list(taxonomy.path_indices(index))] = 1.0
     return hot_RK
+
+
+def _is_class(index: object, taxonomy: Taxonomy) -> bool:
+    return isinstance(index, int | np.integer) and 0 <= int(index) < len(taxonomy)
 
 
 def check_clips(frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None:
@@ -227,7 +233,7 @@ def check_clips(frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None
         ValueError: no tensors, a wrong shape, type or device; or flow that is NaN, infinite or out of range where it
             is valid.
     """
-    check_tensors(frames=frames, flow=flow, flow_valid=flow_valid)
+    check_tensors(frames=frames, flow=flow, **({} if flow_valid is None else {"flow_valid": flow_valid}))
     if frames.ndim != FRAME_DIMS or frames.shape[2] != COLOURS or frames.dtype != torch.uint8:
         raise ValueError(f"frames: got {frames.dtype} {list(frames.shape)}, must be uint8 [B, T, 3, H, W]")
     if flow.ndim != FRAME_DIMS or flow.shape[2] != FLOW_COMPONENTS or not flow.is_floating_point():

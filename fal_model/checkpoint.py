@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors.torch import save_file
@@ -18,6 +18,7 @@ from fal_model.config import LossConfig, TrainConfig
 from fal_model.errors import ConfigError, ModelLoadError
 from fal_model.model import FALModel
 from fal_model.pretrained import model_writers, read_json, read_tensors, write_directory, write_json
+from fal_model.ranges import Range, range_problems
 from fal_model.training import TrainState
 
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -36,9 +37,14 @@ class Progress:
         metrics: Last measured numbers.
     """
 
-    step: int = 0
-    bad_steps: int = 0
+    step: Annotated[int, Range(ge=0)] = 0
+    bad_steps: Annotated[int, Range(ge=0)] = 0
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = range_problems(self)
+        if problems:
+            raise ConfigError([f"progress.{p}" for p in problems])
 
 
 def save_checkpoint(directory: str | Path, state: TrainState, metrics: dict[str, float] | None = None) -> None:

@@ -62,16 +62,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         problems = range_problems(self)
-        if len(self.stage_depths) != NUM_PYRAMID_SCALES or not all(_is_depth(d) for d in self.stage_depths):
+        if not _are_depths(self.stage_depths):
             problems.append(
                 f"stage_depths: got {self.stage_depths!r}, must be {NUM_PYRAMID_SCALES} whole numbers from 1 to 64"
             )
         problems += [
             f"{name}: got {getattr(self, name)!r}, must be {text}"
             for name, kind, text in (
-                ("has_frame_token", bool, "true or false"),
-                ("has_input_norm", bool, "true or false"),
                 ("activation", Activation, "an Activation"),
+                ("clip", ClipSpec, "a ClipSpec"),
             )
             if not isinstance(getattr(self, name), kind)
         ]
@@ -107,6 +106,8 @@ class ModelConfig:
         Raises:
             ConfigError: unknown or missing fields, wrong types, or values out of range; all are listed.
         """
+        if not isinstance(data, dict):
+            raise ConfigError([f"model: got {data!r}, must be a mapping"])
         known = {f.name for f in fields(cls)}
         problems = [f"model.{k}: unknown field" for k in sorted(set(data) - known)]
         problems += [f"model.{k}: missing" for k in sorted(known - set(data))]
@@ -116,7 +117,7 @@ class ModelConfig:
             if key in data and not isinstance(data[key], kind)
         ]
         names = [a.value for a in Activation]
-        if data.get("activation", "gelu") not in names:
+        if data.get("activation", "gelu") not in list(names):
             problems.append(f"model.activation: got {data['activation']!r}, must be one of {names}")
         if problems:
             raise ConfigError(problems)
@@ -210,10 +211,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         problems = range_problems(self)
+        has_losses = isinstance(self.loss, LossConfig)
+        if not has_losses:
+            problems.append(f"loss: got {self.loss!r}, must be a LossConfig")
         if not problems and self.warmup_steps > self.total_steps:
             problems.append(f"warmup_steps: got {self.warmup_steps}, must be at most total_steps ({self.total_steps})")
         if problems:
             raise ConfigError([f"train.{p}" for p in problems])
+
+
+def _are_depths(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == NUM_PYRAMID_SCALES and all(_is_depth(depth) for depth in value)
 
 
 def _is_depth(value: object) -> bool:

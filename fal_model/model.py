@@ -38,10 +38,17 @@ class FALModel(nn.Module):
         config: Sizes and input contract.
         taxonomy: The label tree; decides the number of classes K.
         calibration: How logits become scores; kept with the model, not applied by ``forward``.
+
+    Raises:
+        ValueError: something else than a config or a taxonomy was given.
     """
 
     def __init__(self, config: ModelConfig, taxonomy: Taxonomy, calibration: Calibration | None = None) -> None:
         super().__init__()
+        for name, value, kind in (("config", config, ModelConfig), ("taxonomy", taxonomy, Taxonomy)):
+            is_fine = isinstance(value, kind)
+            if not is_fine:
+                raise ValueError(f"{name}: got {value!r}, must be a {kind.__name__}")
         self.config = config
         self.taxonomy = taxonomy
         self.calibration = calibration or Calibration()
@@ -104,7 +111,7 @@ class FALModel(nn.Module):
         Raises:
             ValueError: ``batch_size`` is no such number.
         """
-        if not isinstance(batch_size, int) or batch_size < 0:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 0:
             raise ValueError(f"batch_size: got {batch_size!r}, must be a whole number from 0")
         clip = self.config.clip
         device = next(self.parameters()).device

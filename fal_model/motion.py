@@ -55,7 +55,8 @@ class MotionStream(BlockRunner):
         x = x.contiguous(memory_format=torch.channels_last)
         for i, conv in enumerate(self.stem):
             x = conv(x if i == 0 else F.gelu(x))
-        x_BTMD = x.flatten(2).transpose(1, 2).unflatten(0, (batch, frames))
+        x_MPD = x.flatten(2).transpose(1, 2)
+        x_BTMD = x_MPD.view(batch, frames, *x_MPD.shape[1:])
         x_BTMD = torch.where(valid_BT11, x_BTMD, self.no_flow_D.to(x_BTMD.dtype))
         x_BTMD = x_BTMD + self.space_MD + self.time_TD[:, None]
         tokens_BTMD: Tensor = self.norm(self.run_blocks(self.blocks, x_BTMD))

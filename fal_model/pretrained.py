@@ -198,11 +198,15 @@ def locate(
     Raises:
         ModelLoadError: neither a directory nor a model on the hub that can be reached.
     """
-    local = Path(path_or_hub_id)
-    if local.is_dir():
-        return local
     name = str(path_or_hub_id)
-    if local.exists() or not _HUB_ID.fullmatch(name):
+    try:
+        local = Path(path_or_hub_id)
+        if local.is_dir():
+            return local
+        is_hub_id = _HUB_ID.fullmatch(name) is not None and not local.exists()
+    except (TypeError, OSError):  # not a path at all, or too long for one
+        is_hub_id = False
+    if not is_hub_id:
         raise ModelLoadError(f"{name}: no such directory, and not a hub id of the form owner/name")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -264,7 +268,7 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelLoadError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelLoadError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise ModelLoadError(f"{path}: got a {type(data).__name__}, must be a JSON object")

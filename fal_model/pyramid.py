@@ -54,7 +54,8 @@ class FeaturePyramid(nn.Module):
         for map_MCHW, smooth in zip(self._top_down(features), self.smooths, strict=True):
             smoothed = F.gelu(smooth(map_MCHW)).flatten(2)
             parts += [smoothed.mean(dim=-1), smoothed.amax(dim=-1)]
-        described_BTI = torch.cat(parts, dim=-1).unflatten(0, (batch, frames))
+        described_MI = torch.cat(parts, dim=-1)
+        described_BTI = described_MI.view(batch, frames, described_MI.shape[1])
         described_BTD: Tensor = self.describe(self.describe_norm(described_BTI))
         return frame_BTD + described_BTD
 

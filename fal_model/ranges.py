@@ -47,11 +47,16 @@ class Range:
 
 
 def range_problems(config: object) -> list[str]:
-    """List every field of a dataclass whose value lies outside its annotated range; an optional one may be None."""
+    """List every field of a dataclass whose value lies outside its annotated range, or is no bool where one is wanted.
+
+    An optional field may be None.
+    """
     problems: list[str] = []
     for name, whole in get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
         hint, is_optional = _without_none(whole)
+        if hint is bool and not isinstance(value, bool) and not (is_optional and value is None):
+            problems.append(f"{name}: got {value!r}, must be true or false")
         if get_origin(hint) is not Annotated or (is_optional and value is None):
             continue
         if not isinstance(value, int | float) or isinstance(value, bool):

@@ -79,7 +79,7 @@ class ClipSpec:
         known = {f.name for f in fields(cls)}
         problems = [f"clip.{k}: unknown field" for k in sorted(set(data) - known)]
         problems += [f"clip.{k}: missing" for k in sorted(known - set(data))]
-        if data.get("sampling", "uniform") not in set(Sampling):
+        if data.get("sampling", "uniform") not in list(Sampling):
             problems.append(f"clip.sampling: got {data['sampling']!r}, must be one of {[s.value for s in Sampling]}")
         if problems:
             raise ConfigError(problems)

@@ -22,18 +22,18 @@ def check_tensors(**tensors: object) -> None:
     """Check that arguments are tensors and lie on one device.
 
     Args:
-        tensors: By the name that a message shall call them; None is let through.
+        tensors: By the name that a message shall call them.
 
     Raises:
-        ValueError: something else, or several devices.
+        ValueError: something else, sparse tensors, or several devices.
     """
     devices: dict[str, str] = {}
     for name, value in tensors.items():
-        is_fine = value is None or isinstance(value, Tensor)
-        if not is_fine:
-            raise ValueError(f"{name}: got a {type(value).__name__}, must be a torch tensor")
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.layout == torch.strided:
             devices[name] = str(value.device)
+        else:
+            what = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"{name}: got a {what}, must be a dense torch tensor")
     if len(set(devices.values())) > 1:
         raise ValueError(f"{', '.join(devices)}: got tensors on {', '.join(devices.values())}, must be on one device")
 

@@ -1,5 +1,7 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -66,6 +68,35 @@ def test_ancestors_are_added() -> None:
 def test_a_class_outside_the_tree_is_refused(index: int) -> None:
     with pytest.raises(ValueError, match=f"class index: got {index}, must be from 0 to 6"):
         multi_hot([[index]], small_tree())
+
+
+@pytest.mark.parametrize("index", ["golf", 1.5, None])
+def test_a_class_is_a_number(index: Any) -> None:
+    with pytest.raises(ValueError, match=f"class index: got {index!r}, must be from 0 to 6"):
+        multi_hot([[index]], small_tree())
+
+
+def test_soft_labels_are_targets_and_what_is_no_probability_is_not() -> None:
+    _, targets = micro_batch(2)
+    soft = replace(targets, labels_BK=0.3 * targets.labels_BK)
+    assert soft.labels_BK.max() == pytest.approx(0.3)
+    for name in ("labels_BK", "frame_labels_BTK"):
+        for factor in (1.5, -0.5, math.nan):
+            with pytest.raises(ValueError, match=f"{name}: got values from .*, must be from 0 to 1"):
+                replace(targets, **{name: factor * getattr(targets, name)})
+
+
+def test_a_batch_knows_where_its_flow_holds() -> None:
+    batch, _ = micro_batch(2)
+    nothing: Any = None
+    with pytest.raises(ValueError, match="flow_valid: got a NoneType, must be a dense torch tensor"):
+        replace(batch, flow_valid_BT=nothing)
+    batch.flow_BTCHW[1, 0] = math.nan
+    with pytest.raises(ValueError, match="flow: got nan in clip 1, frame 0, must be finite"):
+        replace(batch)
+    valid = batch.flow_valid_BT.clone()
+    valid[1, 0] = False
+    assert len(replace(batch, flow_valid_BT=valid)) == 2
 
 
 def test_unknown_labels_are_marked() -> None:

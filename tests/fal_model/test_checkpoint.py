@@ -92,7 +92,15 @@ def test_a_torn_checkpoint_is_refused(stored: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"train": {}}, {"train": 3}, {"colour": 1}, {"train": {"learning_rate": 0, "loss": {}}}]
+    "change",
+    [
+        {"train": {}},
+        {"train": 3},
+        {"colour": 1},
+        {"step": "a"},
+        {"step": -3},
+        {"train": {"learning_rate": 0, "loss": {}}},
+    ],
 )
 def test_progress_of_another_shape_is_refused(stored: Path, change: dict[str, object]) -> None:
     path = stored / PROGRESS_FILE

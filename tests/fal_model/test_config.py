@@ -89,6 +89,53 @@ def test_wrong_training(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"is_bf16": "yes"}, "train.is_bf16: got 'yes', must be true or false"),
+        ({"is_recomputed": 1}, "train.is_recomputed: got 1, must be true or false"),
+        ({"loss": {"leaf_weight": 1}}, "train.loss: got {'leaf_weight': 1}, must be a LossConfig"),
+    ],
+)
+def test_training_of_wrong_types(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clip": {}}, "model.clip: got {}, must be a ClipSpec"),
+        ({"stage_depths": None}, "model.stage_depths: got None, must be 3 whole numbers"),
+        ({"has_input_norm": 1}, "model.has_input_norm: got 1, must be true or false"),
+    ],
+)
+def test_sizes_of_wrong_types(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig(**change)
+
+
+@pytest.mark.parametrize("data", [None, [1], "model"])
+def test_a_config_is_a_mapping(data: Any) -> None:
+    with pytest.raises(ConfigError, match=r"model: got .*, must be a mapping"):
+        ModelConfig.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation": []}, r"model\.activation: got \[\], must be one of"),
+        ({"clip": ClipSpec().to_dict() | {"sampling": []}}, r"clip\.sampling: got \[\], must be one of"),
+    ],
+)
+def test_a_choice_that_is_no_text(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig.from_dict(ModelConfig().to_dict() | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embedding_temperature": 0}, r"train\.loss\.embedding_temperature: got 0, must be ≥ 0.01 and ≤ 10"),
+        ({"negative_margin": 1.0}, r"train\.loss\.negative_margin: got 1.0, must be ≥ 0 and < 1"),
+        ({"positive_focus": -1}, r"train\.loss\.positive_focus: got -1, must be ≥ 0"),
         ({"leaf_weight": -1}, r"train\.loss\.leaf_weight: got -1, must be ≥ 0"),
         ({"hierarchy_weight": 0, "leaf_weight": 0, "frame_weight": 0}, "all are 0, one must be greater"),
     ],

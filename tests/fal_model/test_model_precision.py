@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fal_model.batch import ModelOutput
+from fal_model.config import TrainConfig
 from fal_model.model import FALModel
-from fal_model.training import TrainConfig, TrainState, train_step
+from fal_model.training import TrainState, train_step
 from tests.helpers.micro import MICRO, micro_batch, micro_model
 
 TOLERANCE = {torch.bfloat16: 0.05, torch.float16: 0.01}

@@ -119,6 +119,12 @@ def test_a_flipped_bit_in_the_weights_is_noticed(stored: Path) -> None:
         ("config.json", {"format_version": "1"}, "format_version: got '1', must be a whole number from 1"),
         ("config.json", {"model": 3}, "must hold 'model' and 'weights_id'"),
         ("config.json", {"model": {"width": 3}}, "model.clip: missing"),
+        ("config.json", {"model": MICRO.to_dict() | {"layers": 3}}, r"model\.layers: unknown field"),
+        (
+            "config.json",
+            {"model": MICRO.to_dict() | {"has_frame_token": "no"}},
+            "has_frame_token: got 'no', must be true",
+        ),
         ("config.json", {"model_id": "0" * 16}, "model_id: got '0000000000000000', but the files give"),
         ("calibration.json", {"clip": [{"temperature": 0, "bias": 0}]}, r"calibration.clip\[0\].temperature: got 0"),
         ("calibration.json", {"thresholds": {"golf": 0.5}}, "calibration.thresholds.sport: missing"),

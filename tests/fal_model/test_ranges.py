@@ -1,6 +1,6 @@
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
@@ -69,3 +69,14 @@ def test_an_optional_number_may_be_missing_but_not_wrong() -> None:
     assert range_problems(Choice()) == range_problems(Choice(share=0.5)) == []
     assert range_problems(Choice(share=0)) == ["share: got 0, must be > 0 and ≤ 1"]
     assert range_problems(Choice(share=True)) == ["share: got True, must be a number"]
+
+
+@dataclass
+class Switch:
+    is_on: bool = True
+
+
+def test_a_switch_is_true_or_false() -> None:
+    assert range_problems(Switch()) == range_problems(Switch(is_on=False)) == []
+    wrong: Any = 1
+    assert range_problems(Switch(is_on=wrong)) == ["is_on: got 1, must be true or false"]

@@ -3,9 +3,20 @@ import math
 import pytest
 import torch
 
-from fal_model.values import can_read_values, check_flow_values, check_shares
+from fal_model.values import can_read_values, check_flow_values, check_shares, check_tensors
 
 VALID = torch.tensor([[True, True], [True, False]])
+
+
+def test_only_dense_tensors_of_one_device_go_together() -> None:
+    here, elsewhere = torch.zeros(1), torch.zeros(1, device="meta")
+    check_tensors(a=here, b=here)
+    with pytest.raises(ValueError, match="a, b: got tensors on cpu, meta, must be on one device"):
+        check_tensors(a=here, b=elsewhere)
+    with pytest.raises(ValueError, match="b: got a list, must be a dense torch tensor"):
+        check_tensors(a=here, b=[1])
+    with pytest.raises(ValueError, match=r"a: got a torch\.sparse_coo tensor, must be a dense torch tensor"):
+        check_tensors(a=here.to_sparse())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1000.1, -5000.0])
