@@ -27,7 +27,7 @@ from fal_model.open_fal_500 import open_fal_500
 from fal_model.presets import fal_375m, fal_nano
 
 CPU = torch.device("cpu")
-DEPTHS = ((22, 1, 1), (12, 8, 4), (8, 12, 4), (4, 16, 4), (2, 18, 4), (2, 14, 8), (2, 6, 16), (1, 1, 22))
+DEPTHS = ((22, 1, 1), (12, 8, 4), (8, 12, 4), (7, 13, 4), (4, 16, 4), (2, 18, 4), (2, 6, 16), (1, 1, 22))
 
 
 def layouts(base: ModelConfig) -> dict[str, ModelConfig]:

@@ -53,10 +53,9 @@ def fal_nano() -> ModelConfig:
 
 
 def fal_tiny() -> ModelConfig:
-    """Size the model for labelling on a CPU: tens of clips per second and core would be too few for anything larger.
+    """Size the model for labelling on a CPU: a clip takes a core less than a tenth of a second.
 
-    160 px keeps what a person does visible, and 10×10 patches halve evenly once; heads are 64 wide from here on,
-    which is what attention kernels are made for.
+    160 px keep visible what a person does. Heads are 64 wide from here on: attention kernels are made for that.
     """
     return ModelConfig(
         clip=ClipSpec(num_frames=8, size_px=160, flow_size_px=40),

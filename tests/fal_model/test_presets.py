@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,6 +11,7 @@ from fal_model.model import FALModel, parameter_budget
 from fal_model.open_fal_500 import open_fal_500
 from fal_model.presets import PRESET_NAMES, preset
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "model.md"
 Counts = dict[str, dict[str, int]]
 
 MILLIONS = {"fal-nano": (2, 3), "fal-tiny": (10, 15), "fal-small": (40, 50), "fal-base": (150, 190)}
@@ -102,6 +105,24 @@ def test_each_size_costs_more_than_the_one_before(
     costs = [gflop[name]["total"] for name in PRESET_NAMES]
     assert sizes == sorted(sizes)
     assert costs == sorted(costs)
+
+
+def test_the_page_about_the_model_says_what_is_counted(
+    models: dict[str, FALModel], gflop: dict[str, dict[str, float]]
+) -> None:
+    rows = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if "`fal-" in line]
+    told = {row[0].strip("`"): row[1:7] for row in rows if len(row) == 8}
+    assert told == {
+        name: [
+            str(model.config.clip.size_px),
+            ", ".join(map(str, model.config.stage_depths)),
+            str(model.config.width),
+            ", ".join(str(n) for part, n in tokens(model.config).items() if part.startswith("stage")),
+            f"{parameter_budget(model)['total'] / 1e6:.1f}",
+            f"{gflop[name]['total']:#.3g}".rstrip("."),
+        ]
+        for name, model in models.items()
+    }
 
 
 def test_the_large_model_has_the_published_shape(models: dict[str, FALModel]) -> None:
