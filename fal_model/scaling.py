@@ -24,8 +24,8 @@ FOLDS = 5
 """Parts of the clips; each is left out once."""
 
 SLOPE_STD, BIAS_STD = 0.5, 1.0
-"""Measured on trained models and 20 to 330 clips (``bench/calibration.py``): with half of it, levels get too little
-room where a model is far off; without any, small sets are worse off than with one fit for all levels."""
+"""Chosen on trained models and 20 to 330 clips, on the splits of ``bench/calibration.py``: with half, levels get too
+little room where a model is far off; without any, small sets are worse off than with one fit for all levels."""
 
 MAX_NEWTON_STEPS = 50
 MIN_SLOPE, MAX_SLOPE = 0.05, 20.0

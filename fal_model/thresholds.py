@@ -12,8 +12,9 @@ LOWEST, HIGHEST = 0.05, 0.95
 """Fitted thresholds stay within: beyond, a handful of clips would decide over nearly all or nearly none."""
 
 PRIOR_POSITIVES = 20
-"""Clips in which a class must be true to count as much as all classes together. Measured (``bench/calibration.py``):
-with 10, micro F1 falls below that of a plain 0.5 where the model is weak; with 50, classes gain little."""
+"""Clips in which a class must be true to count as much as all classes together. Chosen on the splits of
+``bench/calibration.py``: with 10, micro F1 falls below that of a plain 0.5 where the model
+is weak; with 50, classes gain little."""
 
 DIGITS = 4
 
