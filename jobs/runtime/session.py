@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fal_model.errors import ConfigError
+from fal_model.errors import ConfigError, FalError, printable
 from jobs.runtime.config import RaySection
 
 AUTH_MODES = ("token", "disabled")
@@ -39,7 +39,12 @@ def check_auth_mode(address: str) -> str:
 
 @contextmanager
 def ray_session(section: RaySection) -> Iterator[None]:
-    """Run a block inside Ray; a private one ends with the block."""
+    """Run a block inside Ray; a private one ends with the block.
+
+    Raises:
+        ConfigError: joining a cluster without saying how.
+        FalError: Ray could not be started, or the cluster not be joined.
+    """
     address = resolve_address(section)
     os.environ["RAY_AUTH_MODE"] = check_auth_mode(address)
     # One actor instead of 32 reads Parquet footers, and checkpoints are committed twice a second.
@@ -61,18 +66,28 @@ def ray_session(section: RaySection) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address == "local":
-        ray.init(
-            address="local",
-            num_cpus=section.num_cpus or max(4, os.cpu_count() or 1),
-            object_store_memory=section.object_store_mib << 20,
-            include_dashboard=False,
-            log_to_driver=True,
-            logging_level="WARNING",
-        )
-    else:
-        ray.init(address=address, logging_level="WARNING")
     try:
+        _start(section, address)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(section: RaySection, address: str) -> None:
+    import ray
+
+    try:
+        if address == "local":
+            ray.init(
+                address="local",
+                num_cpus=section.num_cpus or max(4, os.cpu_count() or 1),
+                object_store_memory=section.object_store_mib << 20,
+                include_dashboard=False,
+                log_to_driver=True,
+                logging_level="WARNING",
+            )
+        else:
+            ray.init(address=address, logging_level="WARNING")
+    except Exception as error:  # Ray raises a plain one where a start takes too long
+        what = "Ray could not be started here" if address == "local" else f"Ray at {address!r} could not be joined"
+        raise FalError(f"{what}: {printable(str(error))}") from error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 
 from fal_model.errors import ConfigError
 from jobs.runtime.config import RaySection
 from jobs.runtime.session import check_auth_mode, ray_session, resolve_address
+from tests.helpers.processes import run_job
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,19 @@ def test_the_mode_is_checked_before_ray_is_asked_for_anything(monkeypatch: pytes
     monkeypatch.delenv("RAY_AUTH_MODE")
     with pytest.raises(ConfigError, match="RAY_AUTH_MODE"), ray_session(RaySection(address="192.0.2.1:1")):
         pytest.fail("joined a cluster")
+
+
+def test_a_ray_that_cannot_be_joined_is_one_sentence_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    settings = ["--classes=2", "--videos-per-class=3", "ray.address=no-such-cluster"]
+    done = run_job("make_corpus.py", ["--output", str(tmp_path / "corpus"), *settings])
+    assert done.returncode == 1
+    says = "Ray at 'no-such-cluster' could not be joined: Invalid address format: no-such-cluster"
+    assert done.stderr.endswith(f"1 problem:\n  {says}\n")
+    assert "Traceback" not in done.stderr
+    assert json.loads((tmp_path / "corpus" / "summary.json").read_text(encoding="utf-8"))["problems"] == [says]
 
 
 @pytest.mark.ray
