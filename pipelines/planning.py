@@ -28,7 +28,7 @@ class PlanConfig:
         predict_clips_per_gpu_s: Clips that one accelerator (without one: one core) labels per second.
         train_clips_per_gpu_s: Clips that one accelerator (without one: one core) trains on per second.
         epochs: Passes of training over all clips; 0 plans labelling alone.
-        shard_clip_kib: Size of a clip in a training shard, KiB.
+        shard_clip_kib: Size of a clip in a training shard, KiB; recordings have 100 at 224 px and 8 frames.
         core_hour_price: Price of one core for an hour, any currency.
         gpu_hour_price: Price of one accelerator for an hour, same currency.
     """
@@ -41,7 +41,7 @@ class PlanConfig:
     predict_clips_per_gpu_s: Annotated[float, Range(gt=0, le=1e7)] = 60.0
     train_clips_per_gpu_s: Annotated[float, Range(gt=0, le=1e7)] = 25.0
     epochs: Annotated[float, Range(ge=0, le=1e6)] = 0.0
-    shard_clip_kib: Annotated[float, Range(gt=0, le=1e6)] = 110.0
+    shard_clip_kib: Annotated[float, Range(gt=0, le=1e6)] = 100.0
     core_hour_price: Annotated[float, Range(ge=0, le=1e6)] = 0.0
     gpu_hour_price: Annotated[float, Range(ge=0, le=1e6)] = 0.0
 
