@@ -16,6 +16,9 @@ from fal_model.model import FALModel
 from fal_model.recompute import set_recomputed
 from tests.helpers.micro import MICRO, micro_batch, micro_model, small_tree
 
+# What torch says about its own code when inductor is loaded.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+
 TREE = Hierarchy.of(small_tree())
 LOSS = LossConfig(embedding_weight=0.5, label_smoothing=0.1, positive_focus=1, negative_focus=2, negative_margin=0.05)
 
