@@ -21,12 +21,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
 
 from bench.ablation_data import DATA_SETS, EVENT_SET, FIGHTS, STANDIN, DataSizes, clip_spec, shards, source
-from bench.ablation_rows import layouts_of, rows
+from bench.ablation_rows import rows
 from bench.ablation_runs import Result, Run, execute, finished
 from bench.ablation_tables import markdown, picture
+from bench.model_layouts import twins
 from fal_model.config import ModelConfig, TrainConfig
 from fal_model.presets import fal_nano, preset
 from fal_model.spec import Sampling
@@ -104,14 +107,10 @@ def main(argv: list[str] | None = None) -> int:
     scale = SCALES[options.scale]()
     planned = [run for name in options.data for run in planned_runs(work, name, scale, options)]
     planned.sort(key=lambda run: run.train.seed)  # stable: all rows of a seed before the next seed
-    pending = [
-        run
-        for run in planned
-        if finished(run, folder) is None and any(word in f"{run.data}/{run.row.name}" for word in options.only)
-    ]
+    pending = pending_of(planned, folder, options.only)
     print(f"{len(planned)} trainings, {len(pending)} to do", flush=True)
     start_s, done = time.monotonic(), 0
-    for number, (run, result) in enumerate(_executed(pending, folder, options.jobs, options.threads), 1):
+    for number, (run, result) in enumerate(executed(pending, folder, options.jobs, options.threads), 1):
         done += _cost(run)
         left_s = (time.monotonic() - start_s) * (sum(map(_cost, pending)) - done) / done
         print(f"{number}/{len(pending)} {_headline(result)}; {left_s / 60:.0f} min left", flush=True)
@@ -127,6 +126,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to train")
     parser.add_argument("--data", nargs="+", default=DATA_SETS, choices=DATA_SETS, metavar="NAME", help="which data")
     parser.add_argument("--only", nargs="+", default=[""], help="train only where DATA/ROW contains one of these words")
+    parser.add_argument("--layouts", action="store_true", help=f"also the layouts of tokens, on {STANDIN}: five rows")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights, order, augmentation")
     parser.add_argument("--steps", type=int, help="other than the scale's, to try things out")
     parser.add_argument("--jobs", type=int, default=1, help="processes; more than one have --threads each")
@@ -142,7 +142,7 @@ def planned_runs(work: Path, name: str, scale: Scale, options: argparse.Namespac
     taxonomy = ShardSet.open(str(folders[base.clip.sampling] / "train")).taxonomy
     budget = scale.budgets[name]
     budget = replace(budget, steps=options.steps or budget.steps)
-    for row in rows(name, base, taxonomy, layouts_of(base)):
+    for row in rows(name, base, taxonomy, twins() if options.layouts and name == STANDIN else {}):
         for seed in options.seeds:
             yield Run(
                 data=name,
@@ -155,8 +155,21 @@ def planned_runs(work: Path, name: str, scale: Scale, options: argparse.Namespac
             )
 
 
-def _executed(pending: Sequence[Run], folder: Path, jobs: int, threads: int) -> Iterator[tuple[Run, Result]]:
-    """Yield results as they come."""
+def pending_of(planned: Sequence[Run], folder: Path, words: Sequence[str]) -> list[Run]:
+    """Return the trainings that are not done yet and whose DATA/ROW contains one of the words."""
+    wanted = [run for run in planned if any(word in f"{run.data}/{run.row.name}" for word in words)]
+    return [run for run in wanted if finished(run, folder) is None]
+
+
+def executed(pending: Sequence[Run], folder: Path, jobs: int, threads: int) -> Iterator[tuple[Run, Result]]:
+    """Train one after the other, or in several processes; yield results as they come.
+
+    Args:
+        pending: What to do.
+        folder: Where results are kept.
+        jobs: Processes; one trains in this process.
+        threads: Of torch, in each process.
+    """
     if jobs <= 1:
         torch.set_num_threads(threads)
         for run in pending:

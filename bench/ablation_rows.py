@@ -44,7 +44,7 @@ def rows(data: str, base: ModelConfig, taxonomy: Taxonomy, layouts: Mapping[str,
         data: One of ``ablation_data.DATA_SETS``.
         base: Sizes of the full model, with the input contract of the data set.
         taxonomy: The label tree, which decides the size of the classifiers.
-        layouts: Sizes of other arrangements of tokens, by name; their input contract is replaced.
+        layouts: Sizes with other arrangements of tokens, by name; they get the input contract of the data set.
     """
     uniform = replace(base, clip=replace(base.clip, sampling=Sampling.UNIFORM))
     ours = [Row(name=FULL, config=base), Row(name=UNIFORM, config=uniform)]
@@ -64,12 +64,3 @@ def rows(data: str, base: ModelConfig, taxonomy: Taxonomy, layouts: Mapping[str,
 
 def _peer(peer: str, base: ModelConfig, taxonomy: Taxonomy) -> Row:
     return Row(name=peer, config=fitted(peer, base, taxonomy), peer=peer)
-
-
-def layouts_of(base: ModelConfig) -> dict[str, ModelConfig]:
-    """Arrange the blocks otherwise: more of them after the tokens are merged, or before."""
-    first, second, third = base.stage_depths
-    return {
-        "merged early": replace(base, stage_depths=(1, first + second - 1, third)),
-        "merged late": replace(base, stage_depths=(first + second - 1, 1, third)),
-    }

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from bench.ablation_data import DATA_SETS, EVENT_SET, STANDIN
 from bench.ablation_peers import PEERS
-from bench.ablation_rows import FULL, Row, layouts_of, rows
+from bench.ablation_rows import FULL, Row, rows
+from bench.model_layouts import twins
 from fal_model.config import LossConfig, ModelConfig
 from fal_model.spec import Sampling
 from tests.helpers.model import MICRO, TREE
@@ -20,33 +21,24 @@ def changed(row: Row, full: Row) -> set[str]:
 
 
 def test_each_row_lacks_one_thing() -> None:
-    full, *others = rows(STANDIN, MICRO, TREE, layouts_of(MICRO))
+    early = replace(MICRO, stage_depths=(1, 1, 3), clip=replace(MICRO.clip, size_px=64))
+    full, *others = rows(STANDIN, MICRO, TREE, {"merged early": early})
     assert full == Row(name=FULL, config=MICRO)
     found = {row.name: changed(row, full) for row in others if not row.peer}
-    # The micro model's stages have one block each: there is nothing to move.
     assert found == {
         "without flow": {"motion_depth"},
         "without fusion": {"fusion_depth"},
         "without pyramid": {"pyramid_width"},
         "without hierarchy loss": {"hierarchy_weight"},
         "uniform instead of key moments": {"clip"},
-        "tokens: merged early": set(),
-        "tokens: merged late": set(),
+        "tokens: merged early": {"stage_depths"},
     }
     assert [row.peer for row in others if row.peer] == list(PEERS)
     assert all(changed(row, full) <= {"width"} for row in others if row.peer)
 
 
-def test_layouts_move_blocks_between_stages() -> None:
-    base = ModelConfig(stage_depths=(4, 16, 4))
-    assert {name: sizes.stage_depths for name, sizes in layouts_of(base).items()} == {
-        "merged early": (1, 19, 4),
-        "merged late": (19, 1, 4),
-    }
-
-
 def test_short_events_need_few_rows() -> None:
-    found = rows(EVENT_SET, MICRO, TREE, layouts_of(MICRO))
+    found = rows(EVENT_SET, MICRO, TREE, {"other": MICRO})
     assert [row.name for row in found] == [FULL, "uniform instead of key moments", "each frame alone"]
     assert [row.config.clip.sampling for row in found] == [
         Sampling.KEY_MOMENTS,
@@ -57,5 +49,5 @@ def test_short_events_need_few_rows() -> None:
 
 @pytest.mark.parametrize("data", DATA_SETS)
 def test_names_tell_rows_apart(data: str) -> None:
-    names = [row.name for row in rows(data, MICRO, TREE, layouts_of(MICRO))]
+    names = [row.name for row in rows(data, MICRO, TREE, twins())]
     assert len(set(names)) == len(names)
