@@ -37,6 +37,7 @@ from bench.model_parts import (
 )
 from bench.model_peers import Contestant, contestants, make_inputs, make_training_batch
 from bench.model_tables import PartRow, Row, headline, inference_table, part_table, training_table
+from fal_model.batch import ModelOutput
 from fal_model.config import ModelConfig, TrainConfig
 from fal_model.model import FALModel
 from fal_model.open_fal_500 import open_fal_500
@@ -281,8 +282,9 @@ def one_training_row(plan: Plan, row: Row, config: TrainConfig) -> Row:
         model = FALModel(plan.config, open_fal_500())
     state = TrainState.create(model, config)
     batch, targets = make_training_batch(plan.config, model.taxonomy, row.batch, plan.device, plan.seed)
-    compiled = torch.compile(model, backend=plan.backend, mode=plan.compile_mode, dynamic=False)  # when first called
-    module = compiled if row.way.startswith("compiled") else None
+    module: Callable[..., ModelOutput] | None = None
+    if row.way.startswith("compiled"):
+        module = torch.compile(model, backend=plan.backend, mode=plan.compile_mode, dynamic=False)
     # Weights and AdamW's two moments lie there all the time; gradients and activations come and go.
     own_bytes = 3 * num_bytes(model) + num_bytes(batch.frames_BTCHW, batch.flow_BTCHW)
     case = Case("training", lambda: train_step(state, batch, targets, module), own_bytes)
