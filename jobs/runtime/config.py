@@ -38,7 +38,8 @@ class ModelSection:
 
     Attributes:
         preset: Named size, see ``fal_model.presets``.
-        init_from: Directory of a FAL model to start from; empty starts from scratch.
+        init_from: What training starts from: directory or hub id of a FAL model, or a published vision transformer, as
+            ``.safetensors`` file or folder with one; empty starts from random weights.
     """
 
     preset: str = "fal-nano"

@@ -21,10 +21,10 @@ from fal_model.batch import ClipBatch, Targets
 from fal_model.checkpoint import load_checkpoint, save_checkpoint
 from fal_model.config import ModelConfig, TrainConfig
 from fal_model.errors import FalError
-from fal_model.model import FALModel
 from fal_model.training import TrainState
 from jobs.runtime.config import LoopSection, TrackingSection
 from jobs.runtime.tracking import AnyTracker, NoTracker, open_tracker
+from jobs.runtime.train_start import start_model
 from pipelines.shards import ReadPlan, ShardBatch, ShardSet, read_batches
 from pipelines.tensors import clip_batch
 
@@ -163,10 +163,9 @@ def _start(plan: WorkerPlan, train_set: ShardSet, device: torch.device) -> Train
             state, _ = load_checkpoint(folder, device, plan.train_config)
         return state
     torch.manual_seed(plan.train_config.seed)
-    if plan.init_from:
-        model = FALModel.from_pretrained(plan.init_from)
-    else:
-        model = FALModel(plan.model_config, train_set.taxonomy)
+    model, started_from = start_model(plan.init_from, plan.model_config, train_set.taxonomy)
+    if ray.train.get_context().get_world_rank() == 0:
+        print(f"start: {started_from}", flush=True)  # noqa: T201 - Ray brings worker output to the driver's terminal
     return TrainState.create(model.to(device), plan.train_config)
 
 

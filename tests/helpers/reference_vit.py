@@ -186,6 +186,23 @@ def timm_state(vit: ReferenceVit) -> State:
     return state | {"head.weight": torch.zeros(5, WIDTH), "head.bias": torch.zeros(5)}
 
 
+def random_timm_state(width: int, depth: int, patch_px: int, grid: int) -> State:
+    """Draw the tensors of a timm ViT of any size."""
+    dice = torch.Generator().manual_seed(0)
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, 1 + grid**2, width),
+        "patch_embed.proj.weight": (width, 3, patch_px, patch_px),
+        "patch_embed.proj.bias": (width,),
+    }
+    for i in range(depth):
+        for name, rows, columns in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
+            shapes[f"blocks.{i}.{name}.weight"] = (rows * width, columns * width)
+            shapes[f"blocks.{i}.{name}.bias"] = (rows * width,)
+        shapes |= {f"blocks.{i}.norm{n}.{kind}": (width,) for n in (1, 2) for kind in ("weight", "bias")}
+    return {name: 0.05 * torch.randn(shape, generator=dice) for name, shape in shapes.items()}
+
+
 HF_NAMES = {
     "q": "attention.attention.query",
     "k": "attention.attention.key",

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from fal_model.errors import ConfigError, OutputError
 from fal_model.model import FALModel
@@ -22,6 +24,7 @@ from pipelines.shards import Group, ShardSet
 from tests.helpers.corpus import CLIP_SETTINGS, SPEC, TAXONOMY, digests, write_manifest
 from tests.helpers.micro import numbered_taxonomy
 from tests.helpers.processes import PRIVATE_RAY, kill_job_when
+from tests.helpers.reference_vit import random_timm_state
 
 STEPS, EVERY = 24, 4
 SETTINGS = (
@@ -157,6 +160,28 @@ def test_a_run_leaves_a_model_checkpoints_and_a_summary(undisturbed: Path) -> No
     assert 0 <= summary["metrics"]["top1"] <= 1
     kept = sorted(p.name for p in (undisturbed / "checkpoints" / "train").glob("step-*"))
     assert kept == [f"step-{STEPS - EVERY:09d}", f"step-{STEPS:09d}"]
+
+
+@pytest.mark.ray
+def test_a_run_can_start_from_a_published_transformer(
+    shards: Path, tmp_path: Path, ray_local: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = random_timm_state(width=128, depth=4, patch_px=16, grid=SPEC.size_px // 16)
+    (tmp_path / "vit").mkdir()
+    save_file(state, tmp_path / "vit" / "model.safetensors")
+    (tmp_path / "vit" / "config.json").write_text(json.dumps({"num_attention_heads": 4}), encoding="utf-8")
+    steps = ("train.total_steps=2", "train.warmup_steps=1", "train.learning_rate=1e-6", "loop.checkpoint_every_steps=2")
+    settings = (*steps, f"model.init_from={tmp_path / 'vit'}", *ray_local)
+
+    assert train_script.main(arguments(shards, tmp_path / "out", *settings)) == 0
+
+    assert "start: warm start from" in capfd.readouterr().out
+    trained = FALModel.from_pretrained(tmp_path / "out" / "model").state_dict()
+    for ours, theirs in (
+        ("encoder.stages.0.0.mlp.up", "blocks.0.mlp.fc1"),
+        ("encoder.stages.2.0.mlp.up", "blocks.3.mlp.fc1"),
+    ):
+        torch.testing.assert_close(trained[f"{ours}.weight"], state[f"{theirs}.weight"], atol=1e-5, rtol=0)
 
 
 @pytest.mark.ray
