@@ -153,7 +153,7 @@ class LossConfig:
     leaf_weight: Annotated[float, Range(ge=0, le=100)] = 1.0
     frame_weight: Annotated[float, Range(ge=0, le=100)] = 0.5
     boundary_weight: Annotated[float, Range(ge=0, le=100)] = 0.5
-    embedding_weight: Annotated[float, Range(ge=0, le=100)] = 0.3
+    embedding_weight: Annotated[float, Range(ge=0, le=100)] = 0.1
     label_smoothing: Annotated[float, Range(ge=0, lt=1)] = 0.0
     embedding_temperature: Annotated[float, Range(ge=0.01, le=10)] = 0.1
     positive_focus: Annotated[float, Range(ge=0, le=10)] = 0.0
