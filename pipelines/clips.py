@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.frame_table import FrameTable
 from pipelines.limits import DecodeLimits
 from pipelines.novelty import Novelty, cut_frames
 from pipelines.optical_flow import MAX_GAP_STEPS, FlowEstimator
-from pipelines.pictures import Picture, PictureReader
+from pipelines.pictures import Picture, PictureReader, in_order
 
 LOOK_SIZE_PX = 24
 """Size at which candidate frames are compared."""
@@ -66,8 +67,8 @@ class Clip:
         flow_valid_T: Where flow could be measured; elsewhere it is 0.
         camera_T23: Motion of the camera, from the flow, as :func:`pipelines.camera_motion.estimate_camera` says;
             the flow itself still contains it. 0 where there is no flow.
-        covered_s: Seconds of the window that were looked at: the strata in which a frame was decoded, or at whose
-            centre one was on screen.
+        covered_s: Seconds of the window that were looked at, and not in a window before: the strata in which a frame
+            was decoded, or at whose centre one was on screen. The sum over a video is what was looked at of it.
         num_substituted: Frames that are not what was filmed: theirs is damaged, and a neighbour stands in, or the
             decoder made up parts.
     """
@@ -137,7 +138,8 @@ def _info(reader: PictureReader, spec: ClipSpec) -> VideoInfo:
         container=reader.video.container,
         mean_fps=len(reader.table) / duration_s,
         num_frames=len(reader.table),
-        num_clips=len(sampling.cut_windows(duration_s, spec.window_s)),  # cuts move borders, not their number
+        # Cuts move borders, not their number.
+        num_clips=len(sampling.cut_windows(duration_s, spec.window_s, overlap=spec.window_overlap)),
     )
 
 
@@ -162,10 +164,35 @@ def clips_of(reader: PictureReader, spec: ClipSpec, *, with_flow: bool = True) -
         VideoError: decoding went over a limit, or reading failed.
     """
     pixels.use_one_thread()
-    table, cuts = reader.table, cut_frames(reader.table)
-    novelty, flow = Novelty(table), FlowEstimator(spec)
+    table, flow, seen = reader.table, FlowEstimator(spec), Seen()
+    for plan, pictures in _decoded(reader, _plans(table, spec, with_flow=with_flow), spec.size_px):
+        frames = _settle(plan.strata, pictures, table)
+        if any(frame in pictures for frame in frames):
+            neighbours = [plan.neighbour_of[frame] for frame in frames]
+            until_s = table.until_s[frames]
+            clip, looked_at = _assemble(plan, frames, neighbours, pictures, until_s=until_s, spec=spec, flow=flow)
+            if looked_at:
+                yield replace(clip, covered_s=seen.add(looked_at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be decoded for one window: candidates of each stratum, and the neighbours of those."""
+
+    index: int
+    window: tuple[float, float]
+    strata: sampling.Strata
+    neighbour_of: dict[int, int | None]
+
+    def frames(self) -> set[int]:
+        return {*self.neighbour_of, *(n for n in self.neighbour_of.values() if n is not None)}
+
+
+def _plans(table: FrameTable, spec: ClipSpec, *, with_flow: bool) -> Iterator[_Plan]:
+    cuts, novelty = cut_frames(table), Novelty(table)
     max_gap_s = MAX_GAP_STEPS * spec.flow_step_s
-    for index, window in enumerate(sampling.cut_windows(table.duration_s, spec.window_s, table.times_s[cuts].tolist())):
+    windows = sampling.cut_windows(table.duration_s, spec.window_s, table.times_s[cuts].tolist(), spec.window_overlap)
+    for index, window in enumerate(windows):
         if _shows_nothing(table, window, spec.num_frames):
             continue
         strata = sampling.plan_frames(table, novelty, window, spec.num_frames, spec.sampling)
@@ -173,16 +200,67 @@ def clips_of(reader: PictureReader, spec: ClipSpec, *, with_flow: bool = True) -
         nearest: list[int | None] = [None] * len(candidates)
         if with_flow:
             nearest = sampling.choose_neighbours(table, candidates, window, spec.flow_step_s, max_gap_s, cuts)
-        neighbour_of = dict(zip(candidates, nearest, strict=True))
-        wanted = {*candidates, *(n for n in nearest if n is not None)}
-        pictures = reader.pictures(sorted(wanted), spec.size_px)
-        frames = _settle(strata, pictures, table)
-        if any(frame in pictures for frame in frames):
-            neighbours = [neighbour_of[frame] for frame in frames]
-            until_s = table.until_s[frames]
-            clip = _assemble(index, window, frames, neighbours, pictures, until_s=until_s, spec=spec, flow=flow)
-            if clip.covered_s > 0:
-                yield clip
+        yield _Plan(index, window, strata, dict(zip(candidates, nearest, strict=True)))
+
+
+def _decoded(reader: PictureReader, plans: Iterable[_Plan], size_px: int) -> Iterator[tuple[_Plan, dict[int, Picture]]]:
+    """Yield each plan with its pictures; what later windows share with it is decoded along: no frame is met twice."""
+    held: dict[int, Picture] = {}
+    tried: set[int] = set()
+    for plan, later in _with_overlapping(plans):
+        mine, last = plan.frames(), max(plan.frames())
+        shared = {frame for other in later for frame in other.frames()}
+        wanted = (mine | {frame for frame in shared if frame <= last}) - tried
+        held |= reader.pictures(sorted(wanted), size_px)
+        yield plan, in_order({frame: held[frame] for frame in sorted(mine & set(held))})
+        held = {frame: picture for frame, picture in held.items() if frame in shared}
+        tried = (tried | wanted) & shared
+
+
+def _with_overlapping(plans: Iterable[_Plan]) -> Iterator[tuple[_Plan, tuple[_Plan, ...]]]:
+    """Yield each plan with the later ones whose windows begin before its own ends."""
+    waiting: deque[_Plan] = deque()
+    for plan in plans:
+        while waiting and plan.window[0] >= waiting[0].window[1]:
+            yield waiting.popleft(), tuple(waiting)
+        waiting.append(plan)
+    while waiting:
+        yield waiting.popleft(), tuple(waiting)
+
+
+class Seen:
+    """The time of a video that was looked at until now, windows in order."""
+
+    def __init__(self) -> None:
+        self._spans_s: list[tuple[float, float]] = []
+
+    def add(self, spans_s: Sequence[tuple[float, float]]) -> float:
+        """Add what was looked at in the next window.
+
+        Args:
+            spans_s: Start and end of each stratum that was looked at, rising, seconds.
+
+        Returns:
+            How much of it was not looked at in windows before, seconds.
+        """
+        # Windows begin later and later: what ended before this one begins is never met again.
+        self._spans_s = [span for span in self._spans_s if span[1] > spans_s[0][0]]
+        fresh_s = 0.0
+        for start_s, end_s in spans_s:
+            again_s = sum(max(0.0, min(end_s, b) - max(start_s, a)) for a, b in self._spans_s)
+            fresh_s += end_s - start_s - again_s
+        self._spans_s = _joined([*self._spans_s, *spans_s])
+        return max(0.0, fresh_s)
+
+
+def _joined(spans_s: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(spans_s):
+        if joined and start_s <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end_s))
+        else:
+            joined.append((start_s, end_s))
+    return joined
 
 
 def _shows_nothing(table: FrameTable, window: tuple[float, float], num_frames: int) -> bool:
@@ -204,8 +282,7 @@ def _settle(strata: sampling.Strata, pictures: dict[int, Picture], table: FrameT
 
 
 def _assemble(
-    index: int,
-    window: tuple[float, float],
+    plan: _Plan,
     frames: list[int],
     neighbours: list[int | None],
     pictures: dict[int, Picture],
@@ -213,20 +290,22 @@ def _assemble(
     until_s: npt.NDArray[np.float64],
     spec: ClipSpec,
     flow: FlowEstimator,
-) -> Clip:
+) -> tuple[Clip, list[tuple[float, float]]]:
+    """Return the clip, and start and end of each stratum that was looked at."""
     decoded = sorted(set(frames) & set(pictures))
     shown = [pictures[min(decoded, key=lambda d: abs(d - frame))] for frame in frames]
-    edges_s = np.linspace(window[0], window[1], spec.num_frames + 1)
+    edges_s = np.linspace(*plan.window, spec.num_frames + 1).tolist()
     flow_q_THWC = np.zeros((spec.num_frames, spec.flow_size_px, spec.flow_size_px, 2), np.int8)
     flow_valid_T = np.zeros(spec.num_frames, np.bool_)
     camera_T23 = np.zeros((spec.num_frames, 2, 3), np.float32)
-    covered_s, num_substituted = 0.0, 0
+    looked_at: list[tuple[float, float]] = []
+    num_substituted = 0
     for t, (frame, neighbour, picture) in enumerate(zip(frames, neighbours, shown, strict=True)):
         is_exact = frame in pictures and picture.is_exact
         num_substituted += not is_exact
         is_on_screen = is_exact and until_s[t] > (edges_s[t] + edges_s[t + 1]) / 2
         if is_on_screen or edges_s[t] <= picture.time_s < edges_s[t + 1]:
-            covered_s += float(edges_s[t + 1] - edges_s[t])
+            looked_at.append((edges_s[t], edges_s[t + 1]))
         other = pictures.get(neighbour) if neighbour is not None else None
         # A picture that is another frame, or that the decoder made up in part, shows no motion of the scene.
         if is_exact and other is not None and other.is_exact and other.time_s != picture.time_s:
@@ -234,15 +313,16 @@ def _assemble(
             if flow_HWC is not None:
                 flow_q_THWC[t], flow_valid_T[t] = encode_flow(flow_HWC), True
                 camera_T23[t] = estimate_camera(flow_HWC)
-    return Clip(
-        index=index,
-        start_s=window[0],
-        end_s=window[1],
+    clip = Clip(
+        index=plan.index,
+        start_s=plan.window[0],
+        end_s=plan.window[1],
         frame_times_s=tuple(picture.time_s for picture in shown),
         frames_THWC=np.stack([picture.rgb_HWC for picture in shown]),
         flow_q_THWC=flow_q_THWC,
         flow_valid_T=flow_valid_T,
         camera_T23=camera_T23,
-        covered_s=covered_s,
+        covered_s=sum(end_s - start_s for start_s, end_s in looked_at),
         num_substituted=num_substituted,
     )
+    return clip, looked_at

@@ -20,6 +20,7 @@ class LabelConfig:
         threshold: Lowest calibrated score of a label in the output; None takes those that were fitted for each class.
         segment_threshold: Lowest calibrated score of a frame that belongs to a segment; None takes the fitted ones.
         max_labels: Most labels per video in the output, best first.
+        max_segments: Most segments per video in the output, the best; the output says how many are left out.
         max_failed_share: Largest share of failed videos with which the job still counts as a success.
         limit: Label only the first so many videos of the manifest; 0 means all.
         thumbnails: Videos of which the report keeps pictures.
@@ -30,6 +31,7 @@ class LabelConfig:
     threshold: Annotated[float, Range(ge=0, le=1)] | None = None
     segment_threshold: Annotated[float, Range(ge=0, le=1)] | None = None
     max_labels: Annotated[int, Range(ge=1, le=10_000)] = 50
+    max_segments: Annotated[int, Range(ge=1, le=1_000_000)] = 1000
     max_failed_share: Annotated[float, Range(ge=0, le=1)] = 0.1
     limit: Annotated[int, Range(ge=0)] = 0
     thumbnails: Annotated[int, Range(ge=0, le=100_000)] = 400

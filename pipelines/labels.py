@@ -1,7 +1,8 @@
 """From the clip predictions of one video to its row of the ``labels`` table. The same code for corpus and HTTP.
 
 A class's score for a video is its highest calibrated score over the clips: one window in which something happens is
-enough. Taking the maximum keeps every parent at least as high as its children.
+enough. Taking the maximum keeps every parent at least as high as its children. A class is listed from its own threshold
+on, fitted with the model or one number for all; with a class, its ancestors are.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fal_model.calibration import Calibration
-from fal_model.postprocess import Segment, clip_segments, path_scores
+from fal_model.localization import OFFSET_STEPS, ClipScores, Segment, find_segments
+from fal_model.postprocess import path_scores
 from fal_model.taxonomy import Taxonomy
+from fal_model.thresholds import listed
 from pipelines.config import LabelConfig
 
 Row = dict[str, Any]
-STITCH_GAP_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class VideoPredictions:
 
     logits_NK: npt.NDArray[np.float32]
     frame_logits_NTK: npt.NDArray[np.float16]
+    offsets_NTL2: npt.NDArray[np.uint8]
     embedding_ND: npt.NDArray[np.float32]
     windows_s: Sequence[tuple[float, float]]
     frame_times_s: Sequence[Sequence[float]]
@@ -41,8 +44,8 @@ class Labeller:
 
     Attributes:
         taxonomy: The model's label tree.
-        calibration: What turns logits into probabilities.
-        config: Thresholds.
+        calibration: What turns logits into probabilities, and these into decisions.
+        config: Thresholds to take instead of the fitted ones, and limits.
         model_id: Content hash of the model, copied into every row.
         pipeline_id: Content hash of the preprocessing, copied into every row.
     """
@@ -58,6 +61,7 @@ class Labeller:
         scores_K = path_scores(predictions.logits_NK, self.taxonomy, self.calibration.clip).max(axis=0)
         leaves = np.array(self.taxonomy.leaves)
         top = int(leaves[np.argmax(scores_K[leaves])])
+        segments = self._segments(scores_K, predictions)
         return {
             "video_id": video_id,
             "uri": uri,
@@ -66,10 +70,12 @@ class Labeller:
             "top_label": self.taxonomy.nodes[top].id,
             "top_path": self.taxonomy.path(top),
             "top_score": float(scores_K[top]),
+            "is_abstained": bool(scores_K[top] < self.calibration.abstain_below),
             "labels": self._labels(scores_K),
-            "segments": self._segments(scores_K, predictions),
+            "segments": [self._segment_row(s) for s in self._best(segments)],
+            "num_segments_left_out": max(0, len(segments) - self.config.max_segments),
             "embedding": mean_embedding(predictions.embedding_ND),
-            "frame_times_s": [t for times in predictions.frame_times_s for t in times],
+            "frame_times_s": sorted({t for times in predictions.frame_times_s for t in times}),
             "coverage": min(1.0, predictions.covered_s / predictions.duration_s) if predictions.duration_s else 0.0,
             "model_id": self.model_id,
             "taxonomy_id": self.taxonomy.taxonomy_id,
@@ -77,8 +83,10 @@ class Labeller:
         }
 
     def _labels(self, scores_K: npt.NDArray[np.float32]) -> list[Row]:
+        is_listed_K = self._listed(scores_K)
+        # Of equal scores the parent's comes first, so that no limit keeps a class without its ancestors.
         best_first = np.argsort(-scores_K, kind="stable")
-        chosen = [int(i) for i in best_first if scores_K[i] >= self.config.threshold][: self.config.max_labels]
+        chosen = [int(i) for i in best_first if is_listed_K[i]][: self.config.max_labels]
         return [
             {
                 "label": self.taxonomy.nodes[i].id,
@@ -89,45 +97,32 @@ class Labeller:
             for i in chosen
         ]
 
-    def _segments(self, scores_K: npt.NDArray[np.float32], predictions: VideoPredictions) -> list[Row]:
-        wanted = [i for i in self.taxonomy.leaves if scores_K[i] >= self.config.threshold]
-        found: list[Segment] = []
+    def _listed(self, scores_K: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        thresholds_K = self.calibration.class_thresholds(self.taxonomy, self.config.threshold)
+        return listed(scores_K, thresholds_K, self.taxonomy)
+
+    def _segments(self, scores_K: npt.NDArray[np.float32], predictions: VideoPredictions) -> list[Segment]:
+        is_listed_K = self._listed(scores_K)
+        leaves = np.array(self.taxonomy.leaves)
+        wanted_leaves = np.flatnonzero(is_listed_K[leaves])
+        wanted = leaves[wanted_leaves]
+        thresholds_K = self.calibration.class_frame_thresholds(self.taxonomy, self.config.segment_threshold)
+        clips: list[ClipScores] = []
         for clip, (start_s, end_s) in enumerate(predictions.windows_s):
             scores_TK = path_scores(predictions.frame_logits_NTK[clip], self.taxonomy, self.calibration.frame)
-            found += clip_segments(
-                scores_TK,
-                predictions.frame_times_s[clip],
-                start_s,
-                end_s,
-                class_indices=wanted,
-                threshold=self.config.segment_threshold,
-            )
-        return [
-            {
-                "label": self.taxonomy.nodes[s.class_index].id,
-                "start_s": s.start_s,
-                "end_s": s.end_s,
-                "score": float(s.score),
-            }
-            for s in stitch(found)
-        ]
+            offsets_TC2 = predictions.offsets_NTL2[clip][:, wanted_leaves] / np.float64(OFFSET_STEPS)
+            times_s = predictions.frame_times_s[clip]
+            clips.append(ClipScores(scores_TK[:, wanted], offsets_TC2, times_s, start_s, end_s))
+        return find_segments(clips, wanted, thresholds_K[wanted], predictions.duration_s)
 
+    def _best(self, segments: Sequence[Segment]) -> list[Segment]:
+        """Return as many as are allowed, those of the highest scores, in their order."""
+        best = sorted(range(len(segments)), key=lambda i: -segments[i].score)[: self.config.max_segments]
+        return [segments[i] for i in sorted(best)]
 
-def stitch(segments: Sequence[Segment]) -> list[Segment]:
-    """Join segments of one class that touch, as at the border of two windows; ordered by start, then class.
-
-    The score of a joined segment is the mean of its parts, weighted by length.
-    """
-    joined: list[Segment] = []
-    for segment in sorted(segments, key=lambda s: (s.class_index, s.start_s)):
-        last = joined[-1] if joined else None
-        if last and last.class_index == segment.class_index and segment.start_s <= last.end_s + STITCH_GAP_S:
-            length, added = last.end_s - last.start_s, segment.end_s - segment.start_s
-            score = (last.score * length + segment.score * added) / (length + added)
-            joined[-1] = Segment(last.class_index, last.start_s, max(last.end_s, segment.end_s), score)
-        else:
-            joined.append(segment)
-    return sorted(joined, key=lambda s: (s.start_s, s.class_index))
+    def _segment_row(self, segment: Segment) -> Row:
+        label = self.taxonomy.nodes[segment.class_index].id
+        return {"label": label, "start_s": segment.start_s, "end_s": segment.end_s, "score": segment.score}
 
 
 def mean_embedding(embedding_ND: npt.NDArray[np.float32]) -> list[float]:

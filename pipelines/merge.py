@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +23,8 @@ from pipelines.records import FAILURES, labels_schema, predictions_schema
 
 META_KEY = b"fal_batch"
 BUSY_KEY = b"fal_predict_busy_s"
+OUTPUTS = ("logits", "frame_logits", "offsets", "embedding")
+"""Columns of a batch, in the order of the fields of ``ClipOutputs``."""
 
 
 def write_batch(
@@ -32,6 +35,7 @@ def write_batch(
         {
             "logits": _fixed_rows(out.logits_BK),
             "frame_logits": _fixed_rows(_flat(out.frame_logits_BTK)),
+            "offsets": _fixed_rows(_flat(out.offsets_BTL2)),
             "embedding": _fixed_rows(out.embedding_BD),
         }
     )
@@ -39,9 +43,8 @@ def write_batch(
     tables.write_table(parts.batch_uri(output, part_index, batch_index), table.replace_schema_metadata(notes))
 
 
-def _flat(values_BTK: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    num_clips, num_frames, num_classes = values_BTK.shape
-    return values_BTK.reshape(num_clips, num_frames * num_classes)
+def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values.reshape(len(values), math.prod(values.shape[1:]))
 
 
 def _fixed_rows(values_BN: npt.NDArray[Any]) -> pa.FixedSizeListArray:
@@ -98,6 +101,7 @@ def merge_part(output: str, part_index: int, num_batches: int, labeller: Labelle
         predict_busy_s=round(predict_busy_s, 3),
         substituted=substituted.total(),
         videos_substituted=sum(n > 0 for n in substituted.values()),
+        abstained=sum(row["is_abstained"] for row in label_rows),
     )
     parts.mark_finished(output, part_index, counts)
     storage.remove_folder(storage.join(output, "_fal", "batches", parts.part_name(part_index)))
@@ -112,7 +116,7 @@ def _read_batches(output: str, part_index: int, num_batches: int) -> tuple[list[
     num_clips = sum(len(m.clips) for m in metas)
     if table.num_rows != num_clips:
         raise OutputError(f"part {part_index}: {table.num_rows} predictions for {num_clips} clips; delete the output")
-    return metas, ClipOutputs(*(tables.matrix(table[name]) for name in ("logits", "frame_logits", "embedding"))), busy_s
+    return metas, ClipOutputs(*(tables.matrix(table[name]) for name in OUTPUTS)), busy_s
 
 
 def _check_complete(wanted: Sequence[str], labelled: Sequence[str], failed: Sequence[str], part_index: int) -> None:
@@ -142,10 +146,11 @@ def _of_video(
     video: VideoMeta, clips: Sequence[tuple[ClipMeta, int]], out: ClipOutputs, labeller: Labeller
 ) -> VideoPredictions:
     indices = [i for _, i in clips]
-    num_classes = len(labeller.taxonomy)
+    num_classes, num_leaves = len(labeller.taxonomy), len(labeller.taxonomy.leaves)
     return VideoPredictions(
         logits_NK=out.logits_BK[indices],
         frame_logits_NTK=out.frame_logits_BTK[indices].reshape(len(indices), -1, num_classes),
+        offsets_NTL2=out.offsets_BTL2[indices].reshape(len(indices), -1, num_leaves, 2),
         embedding_ND=out.embedding_BD[indices],
         windows_s=[(c.start_s, c.end_s) for c, _ in clips],
         frame_times_s=[c.frame_times_s for c, _ in clips],
@@ -160,7 +165,9 @@ def _prediction_table(
     chosen = [(video, clip, i) for video in videos for clip, i in clips[video.video_id]]
     indices = [i for _, _, i in chosen]
     num_classes = out.logits_BK.shape[1]
-    schema = predictions_schema(num_classes, out.frame_logits_BTK.shape[1] // num_classes, out.embedding_BD.shape[1])
+    num_frames = out.frame_logits_BTK.shape[1] // num_classes
+    num_leaves = out.offsets_BTL2.shape[1] // (2 * num_frames)
+    schema = predictions_schema(num_classes, num_leaves, num_frames, out.embedding_BD.shape[1])
     columns = {
         "video_id": [v.video_id for v, _, _ in chosen],
         "uri": [v.uri for v, _, _ in chosen],
@@ -174,6 +181,7 @@ def _prediction_table(
         "frame_times_s": [c.frame_times_s for _, c, _ in chosen],
         "logits": _fixed_rows(out.logits_BK[indices]),
         "frame_logits": _fixed_rows(out.frame_logits_BTK[indices]),
+        "offsets": _fixed_rows(out.offsets_BTL2[indices]),
         "embedding": _fixed_rows(out.embedding_BD[indices]),
     }
     return pa.table(

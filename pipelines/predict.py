@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fal_model.localization import quantise_offsets
 from fal_model.model import FALModel
 from pipelines.clip_batches import ClipArrays
 from pipelines.tensors import clip_batch
@@ -16,10 +17,18 @@ from pipelines.tensors import clip_batch
 
 @dataclass(frozen=True, slots=True)
 class ClipOutputs:
-    """Raw outputs for B clips: uncalibrated logits [B, K] float32, [B, T, K] float16, embedding [B, D] float32."""
+    """Raw outputs for B clips.
+
+    Attributes:
+        logits_BK: Uncalibrated logits.
+        frame_logits_BTK: The same at each frame.
+        offsets_BTL2: Shares of the window from each frame to the borders of each leaf class, in 255ths.
+        embedding_BD: Embedding of unit length.
+    """
 
     logits_BK: npt.NDArray[np.float32]
     frame_logits_BTK: npt.NDArray[np.float16]
+    offsets_BTL2: npt.NDArray[np.uint8]
     embedding_BD: npt.NDArray[np.float32]
 
 
@@ -56,13 +65,16 @@ class ClipPredictor:
         return ClipOutputs(
             out.logits_BK.float().cpu().numpy(),
             out.frame_logits_BTK.float().clamp(-60, 60).cpu().numpy().astype(np.float16),
+            quantise_offsets(out.offsets_BTL2.float().cpu().numpy()),
             out.embedding_BE.float().cpu().numpy(),
         )
 
     def _no_outputs(self) -> ClipOutputs:
-        config, num_classes = self.model.config, len(self.model.taxonomy)
+        config, taxonomy = self.model.config, self.model.taxonomy
+        num_classes = len(taxonomy)
         return ClipOutputs(
             np.zeros((0, num_classes), np.float32),
             np.zeros((0, config.clip.num_frames, num_classes), np.float16),
+            np.zeros((0, config.clip.num_frames, len(taxonomy.leaves), 2), np.uint8),
             np.zeros((0, config.embedding_dim), np.float32),
         )

@@ -9,7 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 VERSION_KEY: Final = b"fal_schema_version"
 
 SEGMENT = pa.struct([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
@@ -60,8 +60,10 @@ def labels_schema(embedding_dim: int) -> pa.Schema:
             ("top_label", pa.string()),
             ("top_path", pa.list_(pa.string())),
             ("top_score", pa.float32()),
+            ("is_abstained", pa.bool_()),
             ("labels", pa.list_(SCORED_LABEL)),
             ("segments", pa.list_(SCORED_SEGMENT)),
+            ("num_segments_left_out", pa.int32()),
             ("embedding", pa.list_(pa.float32(), embedding_dim)),
             ("frame_times_s", pa.list_(pa.float64())),
             ("coverage", pa.float32()),
@@ -73,11 +75,12 @@ def labels_schema(embedding_dim: int) -> pa.Schema:
     )
 
 
-def predictions_schema(num_classes: int, num_frames: int, embedding_dim: int) -> pa.Schema:
+def predictions_schema(num_classes: int, num_leaves: int, num_frames: int, embedding_dim: int) -> pa.Schema:
     """Return the schema of the ``predictions`` table: one small row per clip, enough to label again.
 
     ``logits`` and ``frame_logits`` are uncalibrated, so that another calibration, threshold or taxonomy text can be
-    applied later; ``frame_logits`` is the flattened [num_frames, num_classes] grid.
+    applied later; ``frame_logits`` is the flattened [num_frames, num_classes] grid. ``offsets`` is the flattened
+    [num_frames, num_leaves, 2] grid, in 255ths of the window.
     """
     return pa.schema(
         [
@@ -93,6 +96,7 @@ def predictions_schema(num_classes: int, num_frames: int, embedding_dim: int) ->
             ("frame_times_s", pa.list_(pa.float64())),
             ("logits", pa.list_(pa.float32(), num_classes)),
             ("frame_logits", pa.list_(pa.float16(), num_frames * num_classes)),
+            ("offsets", pa.list_(pa.uint8(), num_frames * num_leaves * 2)),
             ("embedding", pa.list_(pa.float32(), embedding_dim)),
         ],
         metadata={VERSION_KEY: str(SCHEMA_VERSION)},
@@ -112,13 +116,15 @@ SHARD = pa.schema(
         ("camera", pa.list_(pa.float32())),
         ("labels", pa.list_(pa.string())),
         ("frame_labels", pa.list_(pa.list_(pa.string()))),
+        ("segments", pa.list_(SEGMENT)),
     ]
 )
 """One row per training clip: JPEG frames, quantised flow, motion of the camera, times, truth.
 
 ``labels`` holds the ids true somewhere in the clip; ``frame_labels`` the ids true at each frame, null where the
-manifest does not say of every label when it holds. File metadata carries the clip specification, the taxonomy and the
-schema version.
+manifest does not say of every label when it holds; ``segments`` when what overlaps the window begins and ends in the
+video, null where the manifest says nothing about times. File metadata carries the clip specification, the taxonomy and
+the schema version.
 """
 CLIP_SPEC_KEY: Final = b"fal_clip_spec"
 TAXONOMY_KEY: Final = b"fal_taxonomy"

@@ -46,30 +46,38 @@ adds them."""
 Strata = list[tuple[int, ...]]
 
 
-def cut_windows(duration_s: float, window_s: float, cuts_s: Sequence[float] = ()) -> list[tuple[float, float]]:
+def cut_windows(
+    duration_s: float, window_s: float, cuts_s: Sequence[float] = (), overlap: float = 0.0
+) -> list[tuple[float, float]]:
     """Cut a video into half-open windows no longer than ``window_s``, as few as possible and about equal.
 
     Args:
         duration_s: Length of the video, seconds, > 0.
         window_s: Longest window, seconds, > 0.
-        cuts_s: Where another shot begins, seconds, rising. A border moves to the nearest one, if there is one in reach
-            that makes no window too long and none shorter than half of an equal share.
+        cuts_s: Where another shot begins, seconds, rising. The start of a window moves to the nearest one, if there is
+            one in reach that makes no window too long and none begin sooner after another than half of an equal step.
+        overlap: Share of a window that it has in common with the next, from 0 to less than 1.
 
     Returns:
-        ``(start_s, end_s)`` of each window, rising, without gaps.
+        ``(start_s, end_s)`` of each window; starts and ends rise, without gaps.
     """
-    count = max(1, math.ceil(duration_s / window_s - 1e-6))
+    fresh = 1 - overlap  # share of a window by which the next one begins later
+    count = max(1, math.ceil((duration_s / window_s - overlap) / fresh - 1e-6))
+    windows = 1 + (count - 1) * fresh  # how many equal windows would last as long as the video side by side
     cuts = np.asarray(cuts_s, np.float64)
-    edges = [0.0]
+    starts = [0.0]
     for index in range(1, count):
-        even_s = duration_s * index / count
-        low_s = max(duration_s - (count - index) * window_s, edges[-1] + duration_s / count / 2)
-        high_s = min(edges[-1] + window_s, duration_s * (index + 0.5) / count)
+        low_s = max(
+            duration_s - (1 + (count - index - 1) * fresh) * window_s, starts[-1] + duration_s * fresh / windows / 2
+        )
+        high_s = min(starts[-1] + window_s * fresh, duration_s * fresh * (index + 0.5) / windows)
+        even_s = duration_s * fresh * index / windows
         near = cuts[(cuts >= low_s) & (cuts <= high_s)]
-        edges.append(
+        starts.append(
             float(near[np.argmin(np.abs(near - even_s))]) if len(near) > 0 else min(max(even_s, low_s), high_s)
         )
-    return list(itertools.pairwise([*edges, duration_s]))
+    common_s = duration_s * overlap / windows
+    return list(zip(starts, [*(start_s + common_s for start_s in starts[1:]), duration_s], strict=True))
 
 
 def plan_frames(

@@ -44,11 +44,21 @@ def shard_row(video: Mapping[str, Any], clip: Clip, jpeg_quality: int) -> Row:
         "camera": clip.camera_T23.ravel().tolist(),
         "labels": seen,
         "frame_labels": None if untimed else frame_labels,
+        "segments": None if segments is None else _overlapping(segments, clip.start_s, clip.end_s),
     }
 
 
 def _active(segments: Sequence[Mapping[str, Any]], time_s: float) -> list[str]:
     return sorted({s["label"] for s in segments if s["start_s"] <= time_s < s["end_s"]})
+
+
+def _overlapping(segments: Sequence[Mapping[str, Any]], start_s: float, end_s: float) -> list[Row]:
+    """Return the segments that share time with a window, as they are: they may begin before it and end after it."""
+    return [
+        {name: s[name] for name in ("label", "start_s", "end_s")}
+        for s in segments
+        if s["start_s"] < end_s and s["end_s"] > start_s
+    ]
 
 
 class ShardFile:

@@ -13,9 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fal_model.boundary_targets import Span
 from fal_model.errors import ConfigError, FalError
 from fal_model.spec import ClipSpec
 from fal_model.taxonomy import Taxonomy
+from fal_model.timeline import Timeline
 from pipelines import pixels, storage
 from pipelines.augmentation import Augmentation
 from pipelines.clip_batches import ClipArrays
@@ -24,7 +26,10 @@ from pipelines.shard_writing import Row
 
 PREFETCH_BATCHES = 2
 MAX_OPEN_SHARDS = 16
-COLUMNS = ["video_id", "frames_jpeg", "flow_q", "flow_valid", "labels", "frame_labels"]
+COLUMNS = [
+    *("video_id", "start_s", "end_s", "frame_times_s", "frames_jpeg", "flow_q", "flow_valid"),
+    *("labels", "frame_labels", "segments"),
+]
 """What training needs of a row."""
 
 
@@ -88,11 +93,15 @@ class ShardSet:
 
 @dataclass(frozen=True, slots=True)
 class ShardBatch:
-    """Clips with their truth: class ids true in the clip, and at each frame (None where unknown)."""
+    """Clips with their truth: class ids true in the clip, those at each frame, and from where to where they hold.
+
+    The last two are None where unknown.
+    """
 
     arrays: ClipArrays
     labels: list[list[str]]
     frame_labels: list[list[list[str]] | None]
+    spans: list[list[Span] | None]
     video_ids: list[str]
 
 
@@ -206,6 +215,7 @@ class _Reader:
             arrays,
             [row["labels"] for row in facts],
             [row["frame_labels"] for row in facts],
+            [spans_of(row, self.shards.taxonomy) for row in facts],
             [row["video_id"] for row in facts],
         )
 
@@ -281,6 +291,19 @@ class _GroupRows:
 def _check_shape(image_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8]) -> None:
     if image_HWC.shape != out_HWC.shape:
         raise ValueError(f"got a frame of {image_HWC.shape}, the clip specification says {out_HWC.shape}")
+
+
+def spans_of(row: Row, taxonomy: Taxonomy) -> list[Span] | None:
+    """Return where in its window each segment of a shard row lies; None where the row does not know.
+
+    Augmentation keeps time as it is, so these hold for an augmented clip as well.
+    """
+    if row["segments"] is None:
+        return None
+    timeline = Timeline(row["frame_times_s"], row["start_s"], row["end_s"])
+    return [
+        Span(taxonomy.index(s["label"]), *timeline.places([s["start_s"], s["end_s"]]).tolist()) for s in row["segments"]
+    ]
 
 
 def _empty_arrays(num_clips: int, spec: ClipSpec) -> ClipArrays:

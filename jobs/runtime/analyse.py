@@ -149,6 +149,7 @@ def _gathered(info: VideoInfo, clips: list[_ClipFacts], outputs: list[ClipOutput
     return VideoPredictions(
         logits_NK=np.concatenate([out.logits_BK for out in outputs]),
         frame_logits_NTK=np.concatenate([out.frame_logits_BTK for out in outputs]),
+        offsets_NTL2=np.concatenate([out.offsets_BTL2 for out in outputs]),
         embedding_ND=np.concatenate([out.embedding_BD for out in outputs]),
         windows_s=[(clip.start_s, clip.end_s) for clip in clips],
         frame_times_s=[clip.frame_times_s for clip in clips],

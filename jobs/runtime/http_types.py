@@ -42,6 +42,7 @@ class LabelRow(_Closed):
     is_abstained: bool = Field(description="Whether the model is not sure: its top score is below what was fitted.")
     labels: list[ScoredLabel] = Field(description="Best first.")
     segments: list[ScoredSegment] | None = Field(default=None, description="Left out with segments=false.")
+    num_segments_left_out: int = Field(description="Found beyond the most that are listed; of the lowest scores.")
     embedding: list[float] | None = Field(default=None, description="Unit length; left out with embedding=false.")
     frame_times_s: list[float] = Field(description="Exactly the frames that were looked at.")
     coverage: float = Field(description="Share of the duration that was looked at.")

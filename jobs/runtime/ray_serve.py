@@ -84,7 +84,12 @@ class Predict:
             )
         )
         return [
-            ClipOutputs(out.logits_BK[i : i + 1], out.frame_logits_BTK[i : i + 1], out.embedding_BD[i : i + 1])
+            ClipOutputs(
+                out.logits_BK[i : i + 1],
+                out.frame_logits_BTK[i : i + 1],
+                out.offsets_BTL2[i : i + 1],
+                out.embedding_BD[i : i + 1],
+            )
             for i in range(len(clips))
         ]
 

@@ -144,6 +144,7 @@ def to_tensors(batch: ShardBatch, shard_set: ShardSet, device: torch.device) -> 
         ],
         taxonomy,
         shard_set.spec.num_frames,
+        batch.spans,
     )
     return clip_batch(batch.arrays).to(device), targets.to(device)
 

@@ -40,6 +40,7 @@ def label_row(video_id: str, top: str = "run", score: float = 0.9, **changes: An
         "is_abstained": False,
         "labels": labels,
         "segments": [{"label": top, "start_s": 2.0, "end_s": 5.0, "score": score}],
+        "num_segments_left_out": 0,
         "embedding": [1.0, 0.0],
         "frame_times_s": [1.0, 3.0, 5.0, 7.0],
         "coverage": 1.0,

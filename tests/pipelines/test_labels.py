@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fal_model.calibration import Calibration, Scaling
-from fal_model.postprocess import Segment
 from pipelines.config import LabelConfig
-from pipelines.labels import STITCH_GAP_S, Labeller, VideoPredictions, mean_embedding, stitch
+from pipelines.labels import Labeller, VideoPredictions, mean_embedding
 from pipelines.records import labels_schema
 from tests.helpers.model import TREE
 
@@ -35,6 +33,18 @@ def logits_of(*labels: str) -> list[float]:
     return [SURE if i in on else NEVER for i in range(K)]
 
 
+def offsets_of(frames: Sequence[Sequence[str]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Let each run of frames with a label reach half-way to the frames without it."""
+    offsets = np.zeros((T, len(TREE.leaves), 2))
+    for leaf, index in enumerate(TREE.leaves):
+        on = [TREE.nodes[index].id in labels for labels in frames]
+        for t in range(T):
+            before = next((i for i in range(1, t + 1) if not on[t - i]), t + 1)
+            after = next((i for i in range(1, T - t) if not on[t + i]), T - t)
+            offsets[t, leaf] = ((before - 0.5) / T, (after - 0.5) / T)
+    return np.rint(255 * offsets).astype(np.uint8)
+
+
 def predictions(
     clips: Sequence[Sequence[str]], frames: Sequence[Sequence[Sequence[str]]] | None = None, **changes: Any
 ) -> VideoPredictions:
@@ -44,6 +54,7 @@ def predictions(
     values: dict[str, Any] = {
         "logits_NK": np.array([logits_of(*labels) for labels in clips], np.float32),
         "frame_logits_NTK": np.array([[logits_of(*labels) for labels in clip] for clip in per_frame], np.float16),
+        "offsets_NTL2": np.array([offsets_of(clip) for clip in per_frame]),
         "embedding_ND": np.eye(num, 8, dtype=np.float32),
         "windows_s": [(2.0 * i, 2.0 * i + 2) for i in range(num)],
         "frame_times_s": [[2.0 * i + 0.25 + 0.5 * t for t in range(T)] for i in range(num)],
@@ -89,10 +100,37 @@ def test_the_top_label_is_the_best_leaf_even_below_the_threshold() -> None:
 
 
 def test_scores_are_calibrated() -> None:
-    halved = Calibration(clip=Scaling(bias=-SURE), frame=Scaling(bias=-2 * SURE))
+    halved = Calibration(clip=(Scaling(bias=-SURE),), frame=(Scaling(bias=-2 * SURE),))
     row = row_of(predictions([["news"]]), labeller(halved, threshold=0.4))
     assert [(label["label"], label["score"]) for label in row["labels"]] == [("news", 0.5)]
     assert row_of(predictions([["studio"]]), labeller(halved, threshold=0.1))["segments"] == []
+
+
+def test_each_class_has_its_own_threshold_unless_one_is_asked_for() -> None:
+    found = predictions([[]])
+    for label, logit in (("sport", 0.0), ("run", 0.0), ("news", -0.2), ("studio", SURE)):
+        found.logits_NK[0, TREE.index(label)] = logit
+    fitted = Calibration(
+        thresholds={node.id: 0.2 if node.id == "run" else 0.6 for node in TREE.nodes},
+        frame_thresholds={node.id: 0.0 for node in TREE.nodes},
+    )
+    row = row_of(found, labeller(fitted))
+    assert [(x["label"], round(x["score"], 2)) for x in row["labels"]] == [("sport", 0.5), ("run", 0.25)]
+    assert {x["label"] for x in row["segments"]} <= {"run"}
+    over = row_of(found, labeller(fitted, threshold=0.4))
+    assert [x["label"] for x in over["labels"]] == ["sport", "news", "studio"]
+    assert [x["label"] for x in row_of(found)["labels"]] == ["sport"]  # nothing fitted: a half
+
+
+def test_a_video_of_which_the_model_is_not_sure_is_marked() -> None:
+    found = predictions([["run"], []])
+    sure = row_of(found, labeller(Calibration(abstain_below=0.9)))
+    assert not sure["is_abstained"]
+    found.logits_NK[0] = 0.0  # a half at most
+    unsure = row_of(found, labeller(Calibration(abstain_below=0.9), threshold=0.1))
+    assert unsure["is_abstained"]
+    assert unsure["labels"]  # they stay, for a person to look at
+    assert not row_of(found)["is_abstained"]
 
 
 def test_coverage_is_a_share_of_the_duration() -> None:
@@ -133,8 +171,10 @@ def test_labels_come_best_first_with_all_their_ancestors(
 def test_segments_say_when_a_leaf_holds_and_join_over_windows() -> None:
     on, off = ["run"], list[str]()
     row = row_of(predictions([on, on, off], [[off, off, on, on], [on, off, off, off], [off] * 4]))
-    assert [(s["label"], s["start_s"], s["end_s"]) for s in row["segments"]] == [("run", 1.0, 2.5)]
-    assert row["segments"][0]["score"] == pytest.approx(1, abs=1e-3)
+    (run,) = row["segments"]
+    assert run["label"] == "run"
+    assert (run["start_s"], run["end_s"]) == pytest.approx((1.0, 2.5), abs=2 / 255)
+    assert run["score"] == pytest.approx(1, abs=1e-3)
 
 
 def test_a_class_that_does_not_hold_for_the_video_has_no_segments() -> None:
@@ -142,43 +182,28 @@ def test_a_class_that_does_not_hold_for_the_video_has_no_segments() -> None:
 
 
 def test_segments_have_their_own_threshold() -> None:
-    frames = np.full((1, T, K), SURE, np.float16)
-    frames[0, 2:, TREE.index("run")] = 0.0
-    found = predictions([["run"]], frame_logits_NTK=frames)
-    for threshold, end_s in ((0.4, 2.0), (0.6, 1.0)):
+    found = predictions([["run"]], [[["run"], ["run"], [], ["run"]]])
+    found.frame_logits_NTK[0, 3, TREE.index("run")] = 0.0
+    for threshold, ends_s in ((0.4, [1.0, 2.0]), (0.6, [1.0])):
         row = row_of(found, labeller(segment_threshold=threshold))
-        assert [(s["start_s"], s["end_s"]) for s in row["segments"]] == [(0.0, end_s)]
+        assert [s["end_s"] for s in row["segments"]] == pytest.approx(ends_s, abs=2 / 255)
 
 
-TIMES = st.floats(0, 100)
-SEGMENTS = st.lists(
-    st.tuples(st.integers(0, 3), TIMES, TIMES, st.floats(0, 1))
-    .filter(lambda s: s[1] + 1e-3 < s[2])
-    .map(lambda s: Segment(*s)),
-    max_size=12,
-)
+def test_the_best_segments_stay_and_the_others_are_counted() -> None:
+    frames = np.full((1, T, K), NEVER, np.float16)
+    for t, logit in ((0, 2.0), (2, 5.0)):
+        frames[0, t] = [logit if i in TREE.path_indices(TREE.index("run")) else NEVER for i in range(K)]
+    found = predictions([["run"]], [[["run"], [], ["run"], []]], frame_logits_NTK=frames)
+    everything, best = row_of(found), row_of(found, labeller(max_segments=1))
+    assert len(everything["segments"]) == 2
+    assert (everything["num_segments_left_out"], best["num_segments_left_out"]) == (0, 1)
+    assert best["segments"] == everything["segments"][1:]
+    assert best["segments"][0]["start_s"] == pytest.approx(1.0, abs=2 / 255)
 
 
-@settings(deadline=None, max_examples=200)
-@given(SEGMENTS)
-def test_stitched_segments_never_overlap_within_a_class_and_stay_as_they_are(segments: list[Segment]) -> None:
-    once = stitch(segments)
-    assert stitch(once) == once
-    assert once == sorted(once, key=lambda s: (s.start_s, s.class_index))
-    for index in {s.class_index for s in segments}:
-        mine = [s for s in once if s.class_index == index]
-        given_ = [s for s in segments if s.class_index == index]
-        assert all(a.end_s + STITCH_GAP_S < b.start_s for a, b in pairwise(mine))
-        for segment in given_:  # nothing is lost
-            assert any(s.start_s <= segment.start_s and segment.end_s <= s.end_s for s in mine)
-        low, high = min(s.score for s in given_), max(s.score for s in given_)
-        assert all(low - 1e-9 <= s.score <= high + 1e-9 for s in mine)
-
-
-def test_a_joined_score_is_the_mean_over_time() -> None:
-    (joined,) = stitch([Segment(0, 3.0, 4.0, 0.9), Segment(0, 0.0, 3.0, 0.5)])
-    assert joined[:3] == (0, 0.0, 4.0)
-    assert joined.score == pytest.approx(0.6)
+def test_a_frame_that_two_windows_saw_is_listed_once() -> None:
+    found = predictions([[], []], windows_s=[(0.0, 2.0), (1.0, 3.0)], frame_times_s=[[0, 1, 1, 1.5], [1, 1.5, 2, 2.5]])
+    assert row_of(found)["frame_times_s"] == [0, 1, 1.5, 2, 2.5]
 
 
 # ---- embedding ----------------------------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ from tests.helpers.model import MICRO, SPEC, TREE, micro_model, random_clip
 from tests.helpers.video import numbered_video
 
 KEY = RunKey(manifest_id="a", model_id="m", taxonomy_id="t", pipeline_id="p", settings_id="s")
-LABELLER = Labeller(TREE, Calibration(), LabelConfig(threshold=0.3, segment_threshold=0.3), "m", SPEC.pipeline_id)
+LABELLER = Labeller(TREE, Calibration(), LabelConfig(threshold=0.01, segment_threshold=0.01), "m", SPEC.pipeline_id)
 TABLES = ("labels", "failures", "predictions")
-D, K, T = MICRO.embedding_dim, len(TREE), SPEC.num_frames
+D, K, L, T = MICRO.embedding_dim, len(TREE), len(TREE.leaves), SPEC.num_frames
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def read(output: str, table: str) -> pa.Table:
 def test_tables_match_their_schemas_exactly(tmp_path: Path, write: Write) -> None:
     output = begin(str(tmp_path), "a", "b", "x", "y")
     merged(output, write)
-    schemas = {"labels": labels_schema(D), "failures": FAILURES, "predictions": predictions_schema(K, T, D)}
+    schemas = {"labels": labels_schema(D), "failures": FAILURES, "predictions": predictions_schema(K, L, T, D)}
     for name, schema in schemas.items():
         found = read(output, name).schema
         assert (found, found.metadata) == (schema, schema.metadata), name
@@ -156,6 +156,13 @@ def test_frames_that_were_substituted_are_counted_for_labelled_videos(tmp_path: 
     assert read(output, "predictions")["num_substituted"].to_pylist() == [1, 3, 0, 0]
 
 
+def test_videos_of_which_the_model_is_not_sure_are_counted(tmp_path: Path, write: Write) -> None:
+    write(begin(str(tmp_path), "a", "b", "x", "y"), BATCHES)
+    careful = replace(LABELLER, calibration=Calibration(abstain_below=1.0))
+    assert merge.merge_part(str(tmp_path), 0, len(BATCHES), careful).abstained == 2
+    assert read(str(tmp_path), "labels")["is_abstained"].to_pylist() == [True, True]
+
+
 def test_rows_say_what_the_batches_said(tmp_path: Path, write: Write, predictor: ClipPredictor) -> None:
     output = begin(str(tmp_path), "a", "b", "x", "y")
     merged(output, write)
@@ -166,12 +173,13 @@ def test_rows_say_what_the_batches_said(tmp_path: Path, write: Write, predictor:
     outs = ClipOutputs(
         *(
             np.stack([getattr(first, name)[2], getattr(second, name)[0]])
-            for name in ("logits_BK", "frame_logits_BTK", "embedding_BD")
+            for name in ("logits_BK", "frame_logits_BTK", "offsets_BTL2", "embedding_BD")
         )
     )
     rows = read(output, "predictions").slice(2, 2)
     np.testing.assert_array_equal(tables.matrix(rows["logits"]), outs.logits_BK)
     np.testing.assert_array_equal(tables.matrix(rows["frame_logits"]), outs.frame_logits_BTK.reshape(2, T * K))
+    np.testing.assert_array_equal(tables.matrix(rows["offsets"]), outs.offsets_BTL2.reshape(2, T * L * 2))
     np.testing.assert_array_equal(tables.matrix(rows["embedding"]), outs.embedding_BD)
     assert rows["clip_index"].to_pylist() == [0, 1]
     assert rows["frame_times_s"].to_pylist() == [list(clip.frame_times_s) for clip in clips]
@@ -184,6 +192,7 @@ def test_rows_say_what_the_batches_said(tmp_path: Path, write: Write, predictor:
         VideoPredictions(
             logits_NK=outs.logits_BK,
             frame_logits_NTK=outs.frame_logits_BTK,
+            offsets_NTL2=outs.offsets_BTL2,
             embedding_ND=outs.embedding_BD,
             windows_s=[(0.0, 2.0), (2.0, 4.0)],
             frame_times_s=[clip.frame_times_s for clip in clips],
@@ -225,7 +234,7 @@ def test_a_part_without_any_good_video_has_empty_tables(tmp_path: Path, write: W
     counts = merged(output, write, batches)
     assert (counts.seen, counts.labelled, counts.failed, counts.clips) == (2, 0, 2, 0)
     assert [read(output, name).num_rows for name in TABLES] == [0, 2, 0]
-    assert read(output, "predictions").schema == predictions_schema(K, T, D)
+    assert read(output, "predictions").schema == predictions_schema(K, L, T, D)
 
 
 def test_the_same_batches_give_the_same_bytes(tmp_path: Path, write: Write) -> None:

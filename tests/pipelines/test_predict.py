@@ -13,7 +13,7 @@ from pipelines.clip_batches import ClipArrays
 from pipelines.predict import ClipOutputs, ClipPredictor
 from tests.helpers.model import MICRO, SPEC, TREE, micro_model, random_arrays
 
-NAMES = ("logits_BK", "frame_logits_BTK", "embedding_BD")
+NAMES = ("logits_BK", "frame_logits_BTK", "offsets_BTL2", "embedding_BD")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,9 @@ def assert_same(first: ClipOutputs, second: ClipOutputs) -> None:
 def test_outputs_have_the_documented_shapes_and_types(predictor: ClipPredictor) -> None:
     out = predictor.predict(random_arrays(3))
     arrays = [getattr(out, name) for name in NAMES]
-    assert [a.shape for a in arrays] == [(3, len(TREE)), (3, 4, len(TREE)), (3, MICRO.embedding_dim)]
-    assert [a.dtype.name for a in arrays] == ["float32", "float16", "float32"]
+    offsets = (3, 4, len(TREE.leaves), 2)
+    assert [a.shape for a in arrays] == [(3, len(TREE)), (3, 4, len(TREE)), offsets, (3, MICRO.embedding_dim)]
+    assert [a.dtype.name for a in arrays] == ["float32", "float16", "uint8", "float32"]
     np.testing.assert_allclose(np.linalg.norm(out.embedding_BD, axis=1), 1, atol=1e-5)
     assert np.ptp(out.logits_BK, axis=0).min() > 0  # other clips, other logits
 

@@ -11,12 +11,12 @@ import pytest
 from pipelines import records
 
 CONTRACTS = (Path(__file__).resolve().parents[2] / "docs" / "data-contracts.md").read_text(encoding="utf-8")
-D, K, T = 5, 7, 3
+D, K, L, T = 5, 7, 4, 3
 SCHEMAS = {
     "Manifest": records.MANIFEST,
     "Labels": records.labels_schema(D),
     "Failures": records.FAILURES,
-    "Predictions": records.predictions_schema(K, T, D),
+    "Predictions": records.predictions_schema(K, L, T, D),
     "Shards": records.SHARD,
     "Scanned videos": records.SCANNED,
     "Duplicates": records.DUPLICATES,
@@ -36,7 +36,7 @@ def text_of(kind: pa.DataType) -> str:
     return re.sub(r"(fixed_size_list<[^>]*>)\[(\d+)\]", lambda m: f"{m[1]}[{SIZES[int(m[2])]}]", text)
 
 
-SIZES = {D: "D", K: "K", T * K: "T*K"}
+SIZES = {D: "D", K: "K", T * K: "T*K", T * L * 2: "T*L*2"}
 
 
 @pytest.mark.parametrize("title", SCHEMAS)
@@ -67,6 +67,8 @@ def test_a_label_row_has_the_columns_that_were_promised() -> None:
         "top_label": pa.string(),
         "top_path": pa.list_(pa.string()),
         "top_score": pa.float32(),
+        "is_abstained": pa.bool_(),
+        "num_segments_left_out": pa.int32(),
         "embedding": float32_list,
         "frame_times_s": pa.list_(pa.float64()),
         "coverage": pa.float32(),

@@ -21,7 +21,7 @@ from pipelines.records import MANIFEST, labels_schema, predictions_schema
 from pipelines.score import RELIABILITY_BINS, Score, reliability, score_output, video_scores
 from tests.helpers.model import TREE
 
-K, T, D = len(TREE), 2, 2
+K, L, T, D = len(TREE), len(TREE.leaves), 2, 2
 SURE = 9.0
 LABELLER = Labeller(TREE, Calibration(), LabelConfig(), "m", "p")
 
@@ -43,11 +43,12 @@ def write_output(folder: Path, videos: Mapping[str, Sequence[Sequence[str]]], pa
                 facts
                 | {"clip_index": i, "start_s": 2.0 * i, "end_s": 2.0 * i + 2, "covered_s": 2.0, "num_substituted": 0}
                 | {"frame_times_s": times_s[i], "logits": logits_of(*clip), "embedding": [1.0, 0.0]}
-                | {"frame_logits": [np.float16(x) for x in logits_of(*clip) * T]}
+                | {"frame_logits": [np.float16(x) for x in logits_of(*clip) * T], "offsets": [255] * (T * L * 2)}
             )
         found = VideoPredictions(
             logits_NK=np.array([logits_of(*clip) for clip in clips], np.float32),
             frame_logits_NTK=np.array([[logits_of(*clip)] * T for clip in clips], np.float16),
+            offsets_NTL2=np.full((len(clips), T, L, 2), 255, np.uint8),
             embedding_ND=np.array([[1.0, 0.0]] * len(clips), np.float32),
             windows_s=[(2.0 * i, 2.0 * i + 2) for i in range(len(clips))],
             frame_times_s=times_s,
@@ -55,7 +56,7 @@ def write_output(folder: Path, videos: Mapping[str, Sequence[Sequence[str]]], pa
             duration_s=2.0 * len(clips),
         )
         labels.append(LABELLER.row(video_id, f"/{video_id}", "", found))
-    schemas = {"predictions": predictions_schema(K, T, D), "labels": labels_schema(D)}
+    schemas = {"predictions": predictions_schema(K, L, T, D), "labels": labels_schema(D)}
     for name, rows in (("predictions", predictions), ("labels", labels)):
         tables.write_table(parts.table_uri(output, name, part), pa.Table.from_pylist(rows, schema=schemas[name]))
     return output
@@ -150,9 +151,21 @@ def test_the_score_of_a_video_is_its_highest_over_the_clips(tmp_path: Path) -> N
     }
 
 
+def test_decisions_are_those_of_the_run(tmp_path: Path) -> None:
+    output = write_output(tmp_path, {"a": [["run"]], "b": [["studio"]]})
+    truth = truth_of(a=["run"], b=["run"])
+    strict = Calibration(thresholds={node.id: 1.0 for node in TREE.nodes}, abstain_below=0.5)
+    assert score(output, truth, strict).metrics["f1_micro"] == 0
+    again = score_output(output, truth, TREE, strict, threshold=0.5).metrics
+    assert again["f1_micro"] == again["f1_micro_at_0.5"] == 0.5
+    assert (again["kept_share"], again["kept_top1"]) == (1.0, 0.5)
+    careful = Calibration(clip=(Scaling(), Scaling(bias=-SURE)), abstain_below=0.6)
+    assert score(output, truth, careful).metrics["kept_share"] == 0
+
+
 def test_scores_are_calibrated_anew(tmp_path: Path) -> None:
     output = write_output(tmp_path, {"a": [["news"]]})
-    halved = Calibration(clip=Scaling(bias=-SURE))
+    halved = Calibration(clip=(Scaling(bias=-SURE),))
     assert video_scores(output, TREE, halved)["a"][TREE.index("news")] == 0.5
 
 

@@ -84,8 +84,8 @@ def test_other_files_are_refused_and_all_are_named(tmp_path: Path) -> None:
     problems = problems_of(tmp_path)
     assert problems[0].startswith("shards: 'F/bad.parquet' cannot be read: ")
     assert problems[1:] == [
-        "shards: 'F/old.parquet' is not a shard of schema version 2",
-        "shards: 'F/other.parquet' is not a shard of schema version 2",
+        "shards: 'F/old.parquet' is not a shard of schema version 3",
+        "shards: 'F/other.parquet' is not a shard of schema version 3",
     ]
 
 

@@ -75,7 +75,7 @@ def test_damage_within_the_data_is_an_error_too(tmp_path: Path) -> None:
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.parquet")
     tables.write_table(uri, failures("a").replace_schema_metadata({VERSION_KEY: b"99"}))
-    with pytest.raises(OutputError, match=r"'.*/a\.parquet' has schema version 99, this FAL reads 2$"):
+    with pytest.raises(OutputError, match=r"'.*/a\.parquet' has schema version 99, this FAL reads 3$"):
         tables.read_table(uri)
 
 

@@ -31,7 +31,10 @@ def outputs_of(clips: ClipArrays) -> ClipOutputs:
     """Answer with something that depends on the pixels."""
     mean = float(clips.frames_BTHWC.astype(np.float64).mean())
     return ClipOutputs(
-        np.full((1, 3), mean, np.float32), np.full((1, 4, 3), mean, np.float16), np.full((1, 2), mean, np.float32)
+        np.full((1, 3), mean, np.float32),
+        np.full((1, 4, 3), mean, np.float16),
+        np.full((1, 4, 2, 2), round(mean), np.uint8),
+        np.full((1, 2), mean, np.float32),
     )
 
 

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from fal_model.boundary_loss import boundary_loss
+
+
+def loss(said: tuple[float, float], true: tuple[float, float]) -> float:
+    pair = torch.ones(1, 1, 1, dtype=torch.bool)
+    return boundary_loss(torch.tensor([[[said]]]), torch.tensor([[[true]]]), pair).item()
+
+
+def test_by_hand() -> None:
+    assert loss((0.2, 0.3), (0.2, 0.3)) == pytest.approx(0)
+    # [-0.1, 0.3] against [-0.2, 0.2]: shared 0.3, joint 0.5, middles 0.1 apart.
+    assert loss((0.1, 0.3), (0.2, 0.2)) == pytest.approx(1 - 0.3 / 0.5 + (0.1 / 0.5) ** 2)
+    assert loss((0.0, 0.5), (0.5, 0.0)) == pytest.approx(1 + 0.25)
+    assert loss((0.0, 0.0), (0.0, 0.0)) == pytest.approx(1)  # nothing is shared, and nothing divided by
+
+
+def test_only_known_pairs_count() -> None:
+    said, true = torch.rand(2, 3, 4, 2), torch.rand(2, 3, 4, 2)
+    known = torch.zeros(2, 3, 4, dtype=torch.bool)
+    assert boundary_loss(said, true, known).item() == 0
+    known[1, 2, 3] = True
+    alone = boundary_loss(said[1:, 2:, 3:], true[1:, 2:, 3:], known[1:, 2:, 3:])
+    torch.testing.assert_close(boundary_loss(said, true, known), alone)
+
+
+def test_sixteen_bit_offsets_are_compared_in_full_precision() -> None:
+    said, true = torch.rand(1, 2, 3, 2), torch.rand(1, 2, 3, 2)
+    known = torch.ones(1, 2, 3, dtype=torch.bool)
+    half = boundary_loss(said.bfloat16(), true, known)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, boundary_loss(said.bfloat16().float(), true, known))
+
+
+def test_descending_the_loss_finds_the_borders() -> None:
+    logits = torch.zeros(1, 1, 1, 2, requires_grad=True)
+    true, known = torch.tensor([[[[0.1, 0.6]]]]), torch.ones(1, 1, 1, dtype=torch.bool)
+    for _ in range(1000):
+        (slope,) = torch.autograd.grad(boundary_loss(logits.sigmoid(), true, known), logits)
+        logits = (logits - 0.5 * slope).detach().requires_grad_()
+    torch.testing.assert_close(logits.sigmoid().detach(), true, atol=0.04, rtol=0)
