@@ -29,7 +29,8 @@ PEERS = (TIMESFORMER, VIDEOMAE, CONVOLUTIONS, ALONE)
 MLP_RATIO = 4
 TUBELET_FRAMES = 2
 CNN_STAGES = 4
-MAX_WIDTH_STEPS = 512
+MAX_WIDENING = 4
+"""A peer is at most so many times as wide as our model."""
 
 
 class PeerModel(FALModel):
@@ -208,7 +209,7 @@ def fitted(peer: str, config: ModelConfig, taxonomy: Taxonomy) -> ModelConfig:
     """
     goal = gflop("", config, taxonomy)
     step = math.lcm(2 ** (CNN_STAGES - 1), config.num_heads) if peer == CONVOLUTIONS else math.lcm(4, config.num_heads)
-    low, high = 1, MAX_WIDTH_STEPS
+    low, high = 1, MAX_WIDENING * config.width // step
     while high - low > 1:
         middle = (low + high) // 2
         is_enough = gflop(peer, replace(config, width=middle * step), taxonomy) >= goal

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bench.ablation_peers import (
     ALONE,
+    CNN_STAGES,
     CONVOLUTIONS,
     PEERS,
     TIMESFORMER,
@@ -21,6 +22,7 @@ from bench.ablation_peers import (
 )
 from fal_model.model import FALModel
 from fal_model.presets import fal_nano
+from fal_model.spec import ClipSpec
 from tests.helpers.model import MICRO, TREE
 
 SMALL = replace(fal_nano(), clip=replace(fal_nano().clip, size_px=64, flow_size_px=16))
@@ -71,19 +73,18 @@ def test_a_wrong_clip_is_refused_by_a_peer_too() -> None:
         module(inputs["frames"][..., :16], inputs["flow"], inputs["flow_valid"])
 
 
-def frames_with_change_at(place: int) -> tuple[Tensor, Tensor]:
+def frames_with_change_at(place: int, clip: ClipSpec) -> tuple[Tensor, Tensor]:
     """Return normalised clips that differ in one frame only."""
     dice = torch.Generator().manual_seed(3)
-    clip = MICRO.clip
     first = torch.randn(1, clip.num_frames, 3, clip.size_px, clip.size_px, generator=dice)
     second = first.clone()
     second[:, place] = torch.randn(3, clip.size_px, clip.size_px, generator=dice)
     return first, second
 
 
-def changed_frames(encoder: nn.Module, place: int) -> list[float]:
+def changed_frames(encoder: nn.Module, place: int, clip: ClipSpec = MICRO.clip) -> list[float]:
     """Return how far the features of each frame move when one frame changes, relative to the farthest."""
-    first, second = frames_with_change_at(place)
+    first, second = frames_with_change_at(place, clip)
     with torch.no_grad():
         moved_T = (encoder.eval()(first) - encoder(second)).norm(dim=-1)[0]
     shares: list[float] = (moved_T / moved_T.max()).tolist()
@@ -98,8 +99,14 @@ def test_the_frames_of_a_peer_are_in_order() -> None:
     tubelets = changed_frames(VideoMaeFrames(MICRO), place)
     assert tubelets[place] == tubelets[place - 1] == 1.0
     assert tubelets[0] < 1.0
-    convolved = changed_frames(ConvolvedFrames(MICRO), place)
-    assert convolved[place] == 1.0
+
+
+def test_convolutions_keep_time_and_reach_so_far() -> None:
+    torch.manual_seed(0)
+    long = replace(MICRO, clip=replace(MICRO.clip, num_frames=12))
+    reach = 2 * CNN_STAGES  # two convolutions over three frames in each stage's only block
+    moved = changed_frames(ConvolvedFrames(long), place=0, clip=long.clip)
+    assert [share > 0 for share in moved] == [t <= reach for t in range(12)]
 
 
 def test_peers_are_told_apart_by_name() -> None:
