@@ -5,8 +5,8 @@ What is preserved exactly, but for the rounding of float32, before any training:
 - Image models (timm, DINOv2, CLIP, transformers' ViT and Dinov2): in every frame the patch tokens and the class token,
   up to the first merge of tokens. New blocks pass their input on, and attention over time starts at zero.
 - TimeSformer: the same for one frame, and for equal frames if the checkpoint's frame positions are equal. It averages
-  one class token over the frames; here each frame has its own. For frames that differ, the patch tokens of the first
-  block are its own, and so is the average of the frame tokens up to that block's MLP; later blocks see another token.
+  one class token over the frames; here each frame has its own. For frames that differ, the patch tokens after the first
+  block are the same; later blocks see other class tokens.
 - VideoMAE: it attends over all frames at once, here attention over space does so in each frame. Preserved is a clip of
   one tubelet of two equal frames, which is one frame here. Its key has no bias, its tokens have no class token.
 
