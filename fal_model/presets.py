@@ -62,7 +62,7 @@ def fal_tiny() -> ModelConfig:
         patch_px=16,
         width=256,
         num_heads=4,
-        stage_depths=(1, 5, 2),
+        stage_depths=(2, 4, 2),
         motion_depth=1,
         fusion_depth=1,
         pyramid_width=128,
