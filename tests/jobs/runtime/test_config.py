@@ -86,7 +86,9 @@ def test_one_clip_setting_changes_no_other_of_the_preset(tmp_path: Path, name: s
 
 
 def test_clip_settings_need_a_preset_to_complete_them() -> None:
-    message = "model preset: got 'fal-zzz', must be one of ['fal-nano', 'fal-tiny', 'fal-small', 'fal-base', 'fal-375m']"
+    message = (
+        "model preset: got 'fal-zzz', must be one of ['fal-nano', 'fal-tiny', 'fal-small', 'fal-base', 'fal-375m']"
+    )
     assert problems("model.preset=fal-zzz", "clip.sampling=uniform") == [message]
     assert [p.split(":")[0] for p in problems("model=5", "clip.sampling=uniform")] == ["override 'model=5'"]
 
