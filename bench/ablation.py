@@ -75,9 +75,9 @@ def cpu_scale() -> Scale:
         base=fal_nano(),
         sizes=DataSizes(),
         budgets={
-            STANDIN: Budget(steps=400),
+            STANDIN: Budget(steps=250),
             FIGHTS: Budget(steps=80, is_mirrored=True),
-            EVENT_SET: Budget(steps=240),
+            EVENT_SET: Budget(steps=160),
         },
     )
 
