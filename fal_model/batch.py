@@ -26,8 +26,8 @@ class ModelOutput(NamedTuple):
         logits_BK: Conditional logit of every class, given that its parent holds; see ``hierarchy.path_log_scores``.
         frame_logits_BTK: The same for each frame.
         embedding_BE: Clip embedding of unit length.
-        offsets_BTL2: For each frame and leaf class how long before the frame the class began and how long after it
-            it ends, if it holds there: shares of the clip's window, 0 to 1, as :mod:`fal_model.timeline` places them.
+        offsets_BTL2: For each frame and leaf class how long before the frame the class began, if it begins there, and
+            how long after it it ends, if it ends there: strata, 0 to 1, as :mod:`fal_model.timeline` places them.
     """
 
     logits_BK: Tensor
@@ -87,7 +87,7 @@ class Targets:
         label_known_B: Whether the clip's labels are known at all, bool.
         frame_labels_BTK: The same for each frame, float32.
         frame_known_BT: Whether the frame's labels are known, bool.
-        offsets_BTL2: For each leaf that holds at a frame the shares of the window to where it began and where it
+        offsets_BTL2: For each leaf that holds at a frame how many strata before it it began, and how many after it it
             ends, float32; see :func:`fal_model.boundary_targets.boundary_targets`.
         offset_known_BTL: Where that is known, bool.
 

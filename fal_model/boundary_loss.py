@@ -1,32 +1,31 @@
-"""How far predicted borders are from true ones: one minus the IoU of intervals, and how far their middles differ."""
+"""How far predicted borders are from true ones, between the last frame on one side and the first on the other."""
 
 from __future__ import annotations
 
-import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor
 
-SHORTEST = 1e-6
-"""Share of the window below which an interval has no length to divide by."""
+REACH = 1.0
+"""Strata. A border further away lies nearer to another frame, which is asked for it instead."""
+BETA = 0.1
+"""Strata. Errors above it count by their size, smaller ones by their square."""
 
 
 def boundary_loss(offsets_BTL2: Tensor, true_BTL2: Tensor, known_BTL: Tensor) -> Tensor:
-    """Compare intervals around frames by their distance-IoU (Zheng et al., AAAI 2020, equation 7) in one dimension.
+    """Compare offsets to borders within reach by smooth L1 (Girshick, "Fast R-CNN", ICCV 2015, equation 3).
 
-    Both intervals hold the frame, so the shared time is the sum of the smaller offsets and the joint time, which is
-    the smallest interval around both as well, the sum of the larger ones.
+    Which frames a class begins and ends at, the frames' classes say. An offset is only asked where within the last
+    stratum it was, so one that knows nothing is as good as the middle, and never worse.
 
     Args:
-        offsets_BTL2: Predicted shares of the window from frame to start and end, ≥ 0.
+        offsets_BTL2: Predicted distances from frame to start and end, strata, 0 to 1.
         true_BTL2: True ones, same shape.
-        known_BTL: Which pairs of frame and class count, bool.
+        known_BTL: Which pairs of frame and class are known, bool.
 
     Returns:
-        Scalar, 0 to 2: the mean over pairs; 0 when there are none.
+        Scalar, strata: the mean over borders; 0 when there are none.
     """
     said, true = offsets_BTL2.float(), true_BTL2.float()
-    shared = torch.minimum(said, true).sum(dim=-1)
-    joint = torch.maximum(said, true).sum(dim=-1).clamp(min=SHORTEST)
-    apart = ((said[..., 1] - said[..., 0]) - (true[..., 1] - true[..., 0])) / 2
-    each_BTL = 1 - shared / joint + (apart / joint) ** 2
-    weight_BTL = known_BTL.float()
-    return (each_BTL * weight_BTL).sum() / weight_BTL.sum().clamp(min=1)
+    each_BTL2 = F.smooth_l1_loss(said, true, reduction="none", beta=BETA)
+    weight_BTL2 = (known_BTL[..., None] & (true <= REACH)).float()
+    return (each_BTL2 * weight_BTL2).sum() / weight_BTL2.sum().clamp(min=1)

@@ -34,8 +34,8 @@ def boundary_targets(
         num_frames: Frames per clip.
 
     Returns:
-        Shares of the window from the frame to start and end, float32 [B, T, L, 2], and where they are known and the
-        leaf holds, bool [B, T, L].
+        Distances from the frame to start and end, in strata (of which the window has T), float32 [B, T, L, 2]; and
+        where they are known and the leaf holds, bool [B, T, L].
 
     Raises:
         ValueError: a class outside the tree, or a span that does not lie within 0 to 1.
@@ -51,8 +51,8 @@ def boundary_targets(
             if leaf is None:
                 continue
             holds_T = (places_T >= span.start) & (places_T < span.end)
-            offsets_BTL2[clip, holds_T, leaf, 0] = (places_T[holds_T] - span.start).float()
-            offsets_BTL2[clip, holds_T, leaf, 1] = (span.end - places_T[holds_T]).float()
+            offsets_BTL2[clip, holds_T, leaf, 0] = (num_frames * (places_T[holds_T] - span.start)).float()
+            offsets_BTL2[clip, holds_T, leaf, 1] = (num_frames * (span.end - places_T[holds_T])).float()
             known_BTL[clip, holds_T, leaf] = True
     return offsets_BTL2, known_BTL
 

@@ -140,7 +140,7 @@ class LossConfig:
         hierarchy_weight: Conditional binary cross-entropy over all classes of the tree; makes scores probabilities.
         leaf_weight: Cross-entropy among the leaves; ranks them.
         frame_weight: Conditional binary cross-entropy of each frame; says when.
-        boundary_weight: Distance-IoU between said and true borders of what happens at each frame.
+        boundary_weight: Smooth L1 of where between two frames something begins and ends.
         embedding_weight: Contrast between clips of like and unlike labels; brings like clips together for search.
         label_smoothing: Share of the target that is spread: over all leaves, and over yes and no as siblings are.
         embedding_temperature: Cosine similarities are divided by it; the smaller, the more the nearest clips count.

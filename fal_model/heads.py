@@ -58,7 +58,7 @@ class Heads(nn.Module):
         )
 
     def _offsets(self, placed_BTD: Tensor) -> Tensor:
-        """Return shares of the window from each frame to the borders of each leaf class, [B, T, L, 2], 0 to 1.
+        """Return distances from each frame to the borders of each leaf class, strata, [B, T, L, 2], 0 to 1.
 
         What all classes have in common is learned from all of them, and only the rest from each.
         """

@@ -1,7 +1,7 @@
 """From what is said of frames to when classes hold in a video: events of windows, joined, and soft-NMS. Numpy only.
 
-Each frame at which a class holds proposes when it began and when it ends; within a window, frames in a row agree on an
-event. An event that a window's border cuts is found in part by each window that holds some of it: the parts are joined.
+Within a window, frames in a row at which a class holds are an event; the first of them proposes when it began, the last
+when it ends. An event that a window's border cuts is found in part by each window that holds some of it: the parts are joined.
 What windows that overlap find twice is merged by soft-NMS.
 """
 
@@ -20,7 +20,7 @@ from fal_model.timeline import Timeline, frame_places
 Floats = npt.NDArray[np.float64]
 
 OFFSET_STEPS = 255
-"""Offsets are kept as whole numbers of this part of a window."""
+"""Offsets are kept as whole numbers of this part of a stratum."""
 DECAY = 0.3
 """Of soft-NMS: scores fall by exp(−IoU² / DECAY) for each better segment of the class."""
 VOTE_IOU = 0.5
@@ -46,7 +46,7 @@ class ClipScores:
 
     Attributes:
         scores_TC: Calibrated scores of some classes at each frame.
-        offsets_TC2: Shares of the window from each frame to the borders of the same classes, 0 to 1.
+        offsets_TC2: Distances from each frame to the borders of the same classes, strata, 0 to 1.
         frame_times_s: Times of the frames, never falling.
         start_s: Start of the clip's window.
         end_s: End of the window.
@@ -133,8 +133,8 @@ def _borders_looked_at_once(clips: Sequence[ClipScores]) -> list[tuple[bool, boo
 def clip_parts(clip: ClipScores, c: int, threshold: float, fills: tuple[bool, bool] = (False, False)) -> list[Part]:
     """Find when one class holds within one clip.
 
-    Frames in a row at which it holds are one event. Its borders are the mean of what these frames say, weighted by
-    their scores, but never on the far side of a frame that says otherwise.
+    Frames in a row at which it holds are one event. Where between two frames it begins, the first of them says, and
+    where it ends, the last.
 
     Args:
         clip: The clip.
@@ -152,16 +152,12 @@ def clip_parts(clip: ClipScores, c: int, threshold: float, fills: tuple[bool, bo
         return []
     num_frames = len(scores_T)
     timeline = Timeline(clip.frame_times_s, clip.start_s, clip.end_s)
-    knots = np.concatenate(([0.0], frame_places(num_frames), [1.0]))
+    places_T2 = frame_places(num_frames)[:, None] + clip.offsets_TC2[:, c] * ((-1 / num_frames, 1 / num_frames),)
     parts: list[Part] = []
-    for first, last in events:  # frame t is knot t + 1
-        weights, places = scores_T[first:last] + TINY, knots[first + 1 : last + 1]
-        offsets = clip.offsets_TC2[first:last, c].astype(np.float64)
-        start = float(np.average(places - offsets[:, 0], weights=weights))
-        end = float(np.average(places + offsets[:, 1], weights=weights))
+    for first, last in events:
         is_open_before, is_open_after = first == 0, last == num_frames
-        start = 0.0 if is_open_before and fills[0] else min(max(start, knots[first]), knots[first + 1])
-        end = 1.0 if is_open_after and fills[1] else min(max(end, knots[last]), knots[last + 1])
+        start = 0.0 if is_open_before and fills[0] else places_T2[first, 0]
+        end = 1.0 if is_open_after and fills[1] else places_T2[last - 1, 1]
         start_s, end_s = timeline.seconds([start, end]).tolist()
         score = float(scores_T[first:last].mean())
         parts.append(Part(start_s, end_s, score, (clip.start_s, clip.end_s), is_open_before, is_open_after))

@@ -27,7 +27,7 @@ TINY = 1e-8
 
 
 class LossTerms(NamedTuple):
-    """The losses of a batch, scalars, each unweighted, and ``total``, the weighted sum; all but boundary in nats."""
+    """The losses of a batch, scalars, each unweighted, and ``total``, the weighted sum; in nats, boundary in strata."""
 
     total: Tensor
     hierarchy: Tensor

@@ -209,3 +209,5 @@ def _initialise(model: FALModel) -> None:
     for classes in (model.heads.clip_classes, model.heads.frame_classes):
         nn.init.trunc_normal_(classes.weight, std=CLASSIFIER_STD, a=-1, b=1)
         classes.bias.copy_(prior_K)
+    # A border that nothing is known about lies half-way between two frames.
+    nn.init.trunc_normal_(model.heads.borders.weight, std=CLASSIFIER_STD, a=-1, b=1)

@@ -22,7 +22,7 @@ class ClipOutputs:
     Attributes:
         logits_BK: Uncalibrated logits.
         frame_logits_BTK: The same at each frame.
-        offsets_BTL2: Shares of the window from each frame to the borders of each leaf class, in 255ths.
+        offsets_BTL2: Distances from each frame to the borders of each leaf class, in 255ths of a stratum.
         embedding_BD: Embedding of unit length.
     """
 

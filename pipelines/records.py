@@ -80,7 +80,7 @@ def predictions_schema(num_classes: int, num_leaves: int, num_frames: int, embed
 
     ``logits`` and ``frame_logits`` are uncalibrated, so that another calibration, threshold or taxonomy text can be
     applied later; ``frame_logits`` is the flattened [num_frames, num_classes] grid. ``offsets`` is the flattened
-    [num_frames, num_leaves, 2] grid, in 255ths of the window.
+    [num_frames, num_leaves, 2] grid, in 255ths of a stratum.
     """
     return pa.schema(
         [

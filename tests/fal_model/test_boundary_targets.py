@@ -13,7 +13,7 @@ def test_offsets_by_hand() -> None:
     offsets, known = boundary_targets([[Span(GOLF, 0.25, 0.875)]], TREE, 4)  # frames at 1/8, 3/8, 5/8, 7/8
     assert known[0, :, LEAF].tolist() == [False, True, True, False]
     assert known.sum() == 2
-    assert offsets[0, 1:3, LEAF].tolist() == [[0.125, 0.5], [0.375, 0.25]]
+    assert offsets[0, 1:3, LEAF].tolist() == [[0.5, 2.0], [1.5, 1.0]]
     assert not offsets[~known].any()
 
 
@@ -27,7 +27,7 @@ def test_of_two_spans_the_one_that_starts_last_counts() -> None:
     spans = [Span(GOLF, 0.5, 1.0), Span(GOLF, 0.0, 0.75)]
     offsets, known = boundary_targets([spans], TREE, 2)  # frames at 1/4 and 3/4
     assert known[0, :, LEAF].all()
-    assert offsets[0, :, LEAF].tolist() == [[0.25, 0.5], [0.25, 0.25]]
+    assert offsets[0, :, LEAF].tolist() == [[0.5, 1.0], [0.5, 0.5]]
 
 
 def test_no_clips_are_targets_too() -> None:

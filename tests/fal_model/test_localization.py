@@ -18,12 +18,12 @@ NO = (0.0, 0.0, 0.0)
 
 
 def clip(rows: list[tuple[float, float, float]], start_s: float = 0.0, end_s: float = 8.0) -> ClipScores:
-    """Make a clip of one class: score and two offsets in frames, of frames at the middles of their strata."""
+    """Make a clip of one class: score and two offsets of each frame; frames are at the middles of their strata."""
     num = len(rows)
     values = np.array(rows)
     step_s = (end_s - start_s) / num
     times_s = [start_s + (t + 0.5) * step_s for t in range(num)]
-    return ClipScores(values[:, :1], values[:, None, 1:] / num, times_s, start_s, end_s)
+    return ClipScores(values[:, :1], values[:, None, 1:], times_s, start_s, end_s)
 
 
 def spans(segments: list[Segment]) -> list[tuple[float, float]]:
@@ -33,22 +33,15 @@ def spans(segments: list[Segment]) -> list[tuple[float, float]]:
 # ---- one window ---------------------------------------------------------------------------------------------------
 
 
-def test_frames_that_agree_are_one_segment() -> None:
-    rows = [NO, (0.9, 0.5, 2.5), (0.8, 1.5, 1.5), (0.7, 2.5, 0.5), NO, NO, NO, NO]
+def test_frames_in_a_row_are_one_segment() -> None:
+    rows = [NO, (0.9, 0.5, 0.9), (0.8, 0.9, 0.9), (0.7, 0.9, 0.25), NO, NO, NO, NO]
     (found,) = find_segments([clip(rows)], [3], [0.5], 8.0)
-    assert found[:3] == pytest.approx((3, 1.0, 4.0))
+    assert found[:3] == pytest.approx((3, 1.0, 3.75))  # the first frame says where it begins, the last where it ends
     assert found.score == pytest.approx(0.8)
 
 
-def test_borders_are_the_mean_of_what_frames_say_by_their_scores() -> None:
-    rows = [NO, (0.9, 0.5, 2.5), (0.6, 1.0, 1.5), NO, *[NO] * 4]
-    (found,) = find_segments([clip(rows)], [0], [0.5], 8.0)
-    assert found.start_s == pytest.approx((0.9 * 1.0 + 0.6 * 1.5) / 1.5)
-    assert found.end_s == pytest.approx(3.5)  # they say 4, but the frame at 3.5 says otherwise
-
-
 def test_two_events_in_a_window_stay_two() -> None:
-    rows = [(0.9, 0.5, 0.5), NO, NO, (0.8, 0.5, 1.0), (0.8, 1.5, 0.0), NO, NO, NO]
+    rows = [(0.9, 0.5, 0.5), NO, NO, (0.8, 0.5, 1.0), (0.8, 1.0, 0.0), NO, NO, NO]
     assert spans(find_segments([clip(rows)], [0], [0.5], 8.0)) == [(0.0, 1.0), (3.0, 4.5)]
 
 
@@ -75,12 +68,12 @@ def test_classes_have_thresholds_of_their_own_and_may_overlap() -> None:
 
 
 def test_nothing_lies_outside_the_video() -> None:
-    (found,) = find_segments([clip([(0.9, 4.0, 4.0)] * 4, 0.0, 8.0)], [0], [0.5], 7.5)
+    (found,) = find_segments([clip([(0.9, 1.0, 1.0)] * 4, 0.0, 8.0)], [0], [0.5], 7.5)
     assert (found.start_s, found.end_s) == (0.0, 7.5)
 
 
 def test_a_frame_from_before_the_window_counts_as_its_border() -> None:
-    on_screen = ClipScores(np.array([[0.9], [0.1]]), np.full((2, 1, 2), 0.25), [1.0, 7.0], 2.0, 8.0)
+    on_screen = ClipScores(np.array([[0.9], [0.1]]), np.full((2, 1, 2), 0.5), [1.0, 7.0], 2.0, 8.0)
     (part,) = clip_parts(on_screen, 0, 0.5)
     assert (part.start_s, part.end_s) == (2.0, pytest.approx(4.5))
     assert (part.is_open_before, part.is_open_after) == (True, False)
@@ -89,7 +82,7 @@ def test_a_frame_from_before_the_window_counts_as_its_border() -> None:
 # ---- windows ------------------------------------------------------------------------------------------------------
 
 TO_THE_END = [*[NO] * 3, (0.9, 0.5, 0.5)]
-FROM_THE_START = [(0.7, 0.5, 1.5), (0.7, 1.5, 0.5), NO, NO]
+FROM_THE_START = [(0.7, 0.5, 1.0), (0.7, 1.0, 0.5), NO, NO]
 
 
 def test_an_event_across_the_border_of_two_windows_is_one_segment() -> None:
@@ -100,9 +93,17 @@ def test_an_event_across_the_border_of_two_windows_is_one_segment() -> None:
 
 def test_borders_need_not_be_exact_where_no_frame_lies_between() -> None:
     early = [*[NO] * 3, (0.9, 0.5, 0.3)]
-    late = [(0.7, 0.2, 1.5), (0.7, 1.2, 0.5), NO, NO]
+    late = [(0.7, 0.2, 1.0), (0.7, 1.0, 0.5), NO, NO]
     found = find_segments([clip(early, 0.0, 4.0), clip(late, 4.0, 8.0)], [0], [0.5], 8.0)
     assert spans(found) == [(3.0, 6.0)]
+
+
+def test_what_holds_to_a_border_that_no_other_window_sees_fills_its_window() -> None:
+    early = clip([*[NO] * 3, (0.9, 0.5, 0.1)], 0.0, 4.0)
+    nothing = [NO] * 4
+    assert spans(find_segments([early, clip(nothing, 4.0, 8.0)], [0], [0.5], 8.0)) == [(3.0, 4.0)]
+    assert spans(find_segments([early, clip(nothing, 3.0, 7.0)], [0], [0.5], 7.0)) == [(3.0, 3.6)]
+    assert spans(find_segments([early], [0], [0.5], 4.0)) == [(3.0, 3.6)]  # the video ends: it need not go on so far
 
 
 def test_windows_with_a_hole_between_them_are_not_joined() -> None:
@@ -124,8 +125,8 @@ def test_an_event_that_windows_have_in_common_is_found_once() -> None:
 
 
 def test_an_event_longer_than_windows_that_overlap_is_one_segment() -> None:
-    whole = [(0.9, 0.5 + t, 3.5 - t) for t in range(4)]
-    begins = [NO, *[(0.9, 0.5 + t, 2.5 - t) for t in range(3)]]
+    whole = [(0.9, 0.5, 0.5)] * 4
+    begins = [NO, *whole[1:]]
     found = find_segments(
         [clip(begins, 0.0, 4.0), clip(whole, 2.0, 6.0), clip(whole, 4.0, 8.0), clip(FROM_THE_START, 6.0, 10.0)],
         [0],
