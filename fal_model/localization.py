@@ -1,8 +1,8 @@
 """From what is said of frames to when classes hold in a video: events of windows, joined, and soft-NMS. Numpy only.
 
-Within a window, frames in a row at which a class holds are an event; the first of them proposes when it began, the last
-when it ends. An event that a window's border cuts is found in part by each window that holds some of it: the parts are joined.
-What windows that overlap find twice is merged by soft-NMS.
+Within a window, frames in a row at which a class holds are an event; the first of them says when it began, the last when
+it ends. An event that a window's border cuts is found in part by each window that holds some of it: the parts are
+joined. What windows that overlap find twice is merged by soft-NMS.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ import pytest
 from fal_model.errors import FailureKind, VideoError
 from fal_model.flow_codec import decode_flow
 from fal_model.spec import ClipSpec, Sampling
-from pipelines.clips import Clip, VideoInfo, clips_of, prepare_clips
+from pipelines.clips import Clip, Seen, VideoInfo, clips_of, prepare_clips
 from pipelines.isolation import IsolatedPreparer
 from pipelines.limits import DecodeLimits
 from pipelines.pictures import PictureReader
@@ -68,6 +69,47 @@ def test_the_same_video_gives_the_same_clips(tmp_path: Path) -> None:
         assert first.frame_times_s == second.frame_times_s
         assert np.array_equal(first.frames_THWC, second.frames_THWC)
         assert np.array_equal(first.flow_q_THWC, second.flow_q_THWC)
+
+
+OVERLAPPING = replace(SPEC, window_overlap=0.5)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "h264"])
+def test_windows_that_overlap_show_the_right_frames(tmp_path: Path, suffix: str) -> None:
+    # A raw stream has no times: it can only be read in order, and so nothing may be asked for again.
+    path = numbered_video(tmp_path / f"a.{suffix}", 60)
+    info, clips = prepared(path, OVERLAPPING)
+    assert [clip.index for clip in clips] == list(range(info.num_clips))
+    assert info.num_clips > len(prepared(path)[1])
+    for clip in clips:
+        assert clip.num_substituted == 0
+        assert [read_number(frame) for frame in clip.frames_THWC] == [
+            round(info.mean_fps * t) for t in clip.frame_times_s
+        ]
+    for before, after in itertools.pairwise(clips):
+        assert before.start_s < after.start_s < before.end_s < after.end_s
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.75])
+def test_time_that_windows_have_in_common_is_counted_once(tmp_path: Path, overlap: float) -> None:
+    info, clips = prepared(numbered_video(tmp_path / "a.mp4", 50), replace(SPEC, window_overlap=overlap))
+    assert sum(clip.covered_s for clip in clips) == pytest.approx(info.duration_s)
+    assert all(0 <= clip.covered_s <= clip.end_s - clip.start_s + 1e-9 for clip in clips)
+
+
+def test_what_was_seen_before_counts_nothing() -> None:
+    seen = Seen()
+    assert seen.add([(0.0, 1.0), (2.0, 3.0)]) == 2.0
+    assert seen.add([(0.5, 1.5), (1.5, 2.5)]) == 1.0
+    assert seen.add([(2.0, 3.0)]) == 0.0
+    assert seen.add([(10.0, 11.0)]) == 1.0
+
+
+def test_frames_that_windows_have_in_common_are_decoded_once(tmp_path: Path) -> None:
+    path = numbered_video(tmp_path / "a.mp4", 60, keyframe_interval=100)
+    with path.open("rb") as file, closing(PictureReader(file, LIMITS)) as reader:
+        assert len(list(clips_of(reader, OVERLAPPING))) == 5
+        assert reader.video.num_decoded <= 60 + 32  # one pass; a decoder may be asked for a few frames beyond
 
 
 def test_nothing_is_decoded_for_windows_in_a_hole(tmp_path: Path) -> None:

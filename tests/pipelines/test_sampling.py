@@ -67,6 +67,32 @@ def test_cuts_change_neither_the_number_of_windows_nor_their_bounds(
     assert min(lengths_s) >= duration_s / len(windows) / 2 * (1 - 1e-5)
 
 
+@given(
+    st.floats(0.1, 300), st.floats(0.5, 60), st.lists(st.floats(0, 300), max_size=40).map(sorted), st.floats(0, 0.75)
+)
+@settings(deadline=None, max_examples=200)
+def test_windows_overlap_by_their_share_and_leave_no_gap(
+    duration_s: float, window_s: float, cuts_s: list[float], overlap: float
+) -> None:
+    windows = cut_windows(duration_s, window_s, cuts_s, overlap)
+    assert len(windows) == len(cut_windows(duration_s, window_s, overlap=overlap))  # cuts move borders only
+    assert windows[0][0] == 0
+    assert windows[-1][1] == duration_s
+    assert max(end - start for start, end in windows) <= window_s * (1 + 1e-5)
+    even_s = duration_s / (1 + (len(windows) - 1) * (1 - overlap))
+    for (start, end), (later, latest) in itertools.pairwise(windows):
+        assert start < later
+        assert end < latest
+        assert end - later == pytest.approx(even_s * overlap, abs=1e-9 * duration_s)
+
+
+def test_windows_that_overlap_by_hand() -> None:
+    assert cut_windows(10.0, 4.0, overlap=0.5) == [(0.0, 4.0), (2.0, 6.0), (4.0, 8.0), (6.0, 10.0)]
+    assert cut_windows(4.0, 4.0, overlap=0.5) == [(0.0, 4.0)]
+    assert [start for start, _ in cut_windows(9.0, 4.0, [3.0], overlap=0.5)] == pytest.approx([0.0, 1.8, 3.0, 5.4])
+    assert cut_windows(9.0, 4.0, [1.9], overlap=0.5)[1][0] == 1.9
+
+
 @given(tables, st.floats(1, 20), st.integers(1, 16), st.sampled_from(Sampling))
 @settings(deadline=None, max_examples=150)
 def test_candidates_lie_in_their_strata_and_cost_no_more_than_uniform(

@@ -66,6 +66,14 @@ def test_truth_is_cut_to_the_clip(row: dict[str, Any], labels: list[str], frame_
     assert found["frame_labels"] == frame_labels
 
 
+def test_segments_of_the_window_keep_their_whole_length() -> None:
+    clip = random_clip(1, 1)  # from 2 to 4 s
+    segments = [{"label": "run", "start_s": a, "end_s": b} for a, b in ((0.0, 2.0), (1.0, 2.5), (3.9, 9.0), (4.0, 5.0))]
+    assert shard_row(video(segments=segments), clip, 90)["segments"] == segments[1:3]
+    assert shard_row(video(segments=[]), clip, 90)["segments"] == []
+    assert shard_row(video(segments=None), clip, 90)["segments"] is None
+
+
 def test_a_shard_carries_its_specification_and_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     rows = [shard_row(video(str(i)), random_clip(i), 90) for i in range(3)]
     for name in ("a", "b"):

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fal_model.boundary_targets import Span
 from fal_model.errors import ConfigError, FalError
 from fal_model.spec import ClipSpec
 from pipelines import pixels, shards, storage, tables
 from pipelines.shard_writing import shard_row, write_shard
-from pipelines.shards import Group, ReadPlan, ShardBatch, ShardSet, epoch_order, read_batches, steps_per_epoch
+from pipelines.shards import Group, ReadPlan, ShardBatch, ShardSet, epoch_order, read_batches, spans_of, steps_per_epoch
 from tests.helpers.model import SPEC, TREE, random_clip
 
 SIZES = (5, 1, 7)
@@ -207,6 +208,16 @@ def test_clips_come_as_they_were_written_with_their_truth(shard_set: ShardSet) -
     np.testing.assert_array_equal(batch.arrays.frames_BTHWC, decoded)
     assert batch.labels == [["run"]] * len(clips)
     assert batch.frame_labels == [None] * len(clips)
+
+
+def test_segments_become_places_among_the_frames() -> None:
+    times = {"start_s": 2.0, "end_s": 6.0, "frame_times_s": [2.5, 3.0, 5.0, 5.5]}
+    segments = [{"label": "run", "start_s": 0.0, "end_s": 4.0}, {"label": "news", "start_s": 2.5, "end_s": 9.0}]
+    assert spans_of(times | {"segments": segments}, TREE) == [
+        Span(TREE.index("run"), 0.0, 0.5),  # half-way between the second frame and the third
+        Span(TREE.index("news"), 0.125, 1.0),
+    ]
+    assert spans_of(times | {"segments": None}, TREE) is None
 
 
 @pytest.mark.parametrize(("first", "sizes"), [(0, [4, 4, 4, 1]), (2, [4, 1]), (4, [4, 4, 4, 1])])
