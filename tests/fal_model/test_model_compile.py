@@ -24,7 +24,9 @@ LOSS = LossConfig(embedding_weight=0.5, label_smoothing=0.1, positive_focus=1, n
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[None]:
+def _fresh_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # A compilation that was killed leaves half a library in the cache that all processes share.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.compiler.reset()
     yield
     torch.compiler.reset()
@@ -61,7 +63,6 @@ def test_inference_is_one_graph_for_any_number_of_clips(backend: str) -> None:
         ("eager", True, (4, 3, 6)),
         ("aot_eager", False, (3,)),
         pytest.param("aot_eager", True, (4, 3, 6), marks=pytest.mark.slow),
-        pytest.param("inductor", False, (4, 3, 6), marks=pytest.mark.slow),
         pytest.param("inductor", True, (4,), marks=pytest.mark.slow),
     ],
 )
