@@ -31,6 +31,8 @@ TAXONOMY_FILE = "taxonomy.json"
 CALIBRATION_FILE = "calibration.json"
 WEIGHTS_FILE = "model.safetensors"
 MODEL_FILES = (CONFIG_FILE, TAXONOMY_FILE, CALIBRATION_FILE, WEIGHTS_FILE)
+MAX_SHOWN = 5
+"""Tensors that do not fit and are named: enough to see the pattern."""
 
 Writer = Callable[[Path], None]
 
@@ -162,7 +164,8 @@ def read_weights(directory: str | Path, expected: Mapping[str, Tensor], weights_
         if name in state and state[name].shape != tensor.shape
     ]
     if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")  # noqa: PLR2004 - enough to see the pattern
+        more = f"; and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
+        shown = "; ".join(problems[:MAX_SHOWN]) + more
         raise ModelLoadError(f"{path}: the weights do not fit config and taxonomy: {shown}")
     if weights_hash and weights_id(state) != weights_hash:
         raise ModelLoadError(f"{path}: the weights are damaged: their content hash must be {weights_hash}")

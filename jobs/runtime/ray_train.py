@@ -166,7 +166,7 @@ def _start(plan: WorkerPlan, train_set: ShardSet, device: torch.device) -> Train
     torch.manual_seed(plan.train_config.seed)
     model, started_from = start_model(plan.init_from, plan.model_config, train_set.taxonomy)
     if ray.train.get_context().get_world_rank() == 0:
-        print(f"start: {started_from}", flush=True)  # noqa: T201 - Ray brings worker output to the driver's terminal
+        _say(f"start: {started_from}")
     return TrainState.create(model.to(device), plan.train_config)
 
 
