@@ -1,8 +1,8 @@
 """From what is said of frames to when classes hold in a video: events of windows, joined, and soft-NMS. Numpy only.
 
-Within a window, frames in a row at which a class holds are an event; the first of them says when it began, the last when
-it ends. An event that a window's border cuts is found in part by each window that holds some of it: the parts are
-joined. What windows that overlap find twice is merged by soft-NMS.
+Within a window, frames in a row at which a class holds are an event; the first of them says when it began, the last
+when it ends. What several windows find of one event, which a border cuts or which lies in two windows that overlap, is
+joined. What still shares time within a class is settled by soft-NMS.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ OFFSET_STEPS = 255
 """Offsets are kept as whole numbers of this part of a stratum."""
 DECAY = 0.3
 """Of soft-NMS: scores fall by exp(−IoU² / DECAY) for each better segment of the class."""
-VOTE_IOU = 0.5
-"""Segments at least this like the best one take part in where its borders are."""
+SAME_SHARE = 0.5
+"""Of the shorter of two segments of overlapping windows: sharing as much time, they are the same event. Measured: as
+good as 0, and better than leaving all to soft-NMS."""
 SHORTEST_S = 1e-6
 """Seconds below which a segment is none, and a gap is rounding."""
 TINY = 1e-12
-"""Scores may all be 0."""
+"""Segments may all be without length."""
 
 
 class Segment(NamedTuple):
@@ -172,11 +173,10 @@ def runs(is_on: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def soft_nms(segments_N3: Floats, threshold: float) -> Floats:
-    """Merge segments that are likely the same event.
+    """Drop segments that are likely another's event.
 
-    The best segment is taken; its borders become the mean, weighted by score, of all that are much like it; and the
-    scores of the others fall the more, the more time they share with it. Source: Bodla et al., "Soft-NMS: Improving
-    Object Detection With One Line of Code", ICCV 2017, the Gaussian form.
+    The best segment is taken, and the scores of the others fall the more, the more time they share with it. Source:
+    Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", ICCV 2017, the Gaussian form.
 
     Args:
         segments_N3: Start and end in seconds, and score from 0 to 1, of one class.
@@ -197,15 +197,12 @@ def _groups(segments_N3: Floats) -> list[Floats]:
     return np.split(segments_N3, np.flatnonzero(segments_N3[1:, 0] >= reached_N[:-1]) + 1)
 
 
-def _nms_together(voters: Floats, threshold: float) -> Floats:
-    left, kept = voters.copy(), []
+def _nms_together(left: Floats, threshold: float) -> Floats:
+    kept: list[Floats] = []
     while len(left) > 0:
         best = int(np.argmax(left[:, 2]))
         chosen = left[best]
-        like = voters[overlap(chosen, voters) >= VOTE_IOU]
-        # Away from the best one's borders: where all agree, nothing is rounded.
-        apart = (like[:, :2] - chosen[:2]) * (like[:, 2:] / max(like[:, 2].sum(), TINY))
-        kept.append([*(chosen[:2] + apart.sum(axis=0)).tolist(), float(chosen[2])])
+        kept.append(chosen)
         left = np.delete(left, best, axis=0)
         left[:, 2] *= np.exp(-(overlap(chosen, left) ** 2) / DECAY)
         left = left[left[:, 2] >= threshold]
@@ -223,8 +220,8 @@ def overlap(one: Floats, others_N3: Floats) -> Floats:
 def join(parts: Sequence[Part]) -> list[Part]:
     """Join what one window's border has cut from what another window has found of it.
 
-    Two parts of windows that touch or overlap belong together if one of them may go on where the other is: both are
-    open towards each other with nothing seen between them, or they share time and one of them is open.
+    Two parts belong together if they are open towards each other, with nothing seen between them; or if they share
+    time, and one of them is open there or it is ``SAME_SHARE`` of the shorter one.
 
     Args:
         parts: Of one class, of all windows.
@@ -252,8 +249,10 @@ def _belong_together(a: Part, b: Part) -> bool:
     first, second = (a, b) if a.start_s <= b.start_s else (b, a)
     if first.is_open_after and second.is_open_before:
         return True
-    shares_time = second.start_s < first.end_s
-    return shares_time and (first.is_open_after or second.is_open_before)
+    shared_s = min(first.end_s, second.end_s) - second.start_s
+    shortest_s = min(first.end_s - first.start_s, second.end_s - second.start_s)
+    is_cut = first.is_open_after or second.is_open_before
+    return shared_s > 0 and (is_cut or shared_s >= SAME_SHARE * shortest_s)
 
 
 def _union(a: Part, b: Part) -> Part:

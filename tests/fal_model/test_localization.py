@@ -75,7 +75,7 @@ def test_nothing_lies_outside_the_video() -> None:
 def test_a_frame_from_before_the_window_counts_as_its_border() -> None:
     on_screen = ClipScores(np.array([[0.9], [0.1]]), np.full((2, 1, 2), 0.5), [1.0, 7.0], 2.0, 8.0)
     (part,) = clip_parts(on_screen, 0, 0.5)
-    assert (part.start_s, part.end_s) == (2.0, pytest.approx(4.5))
+    assert (part.start_s, part.end_s) == pytest.approx((2.0, 4.5))
     assert (part.is_open_before, part.is_open_after) == (True, False)
 
 
