@@ -50,6 +50,14 @@ def test_a_batch_checks_itself(name: str, change: Callable[[Tensor], Tensor], me
         ("label_known_B", lambda x: x[:1], r"got \(1,\) and \(2, 3\), must be \(2,\) and \(2, 3\)"),
         ("labels_BK", lambda x: x.int(), "labels: got torch.int32 and torch.float32, must be floating point"),
         ("label_known_B", lambda x: x.int(), "known: got torch.int32 and torch.bool, must be bool"),
+        (
+            "offsets_BTL2",
+            lambda x: x[..., 0],
+            r"offsets_BTL2 and offset_known_BTL: got \(2, 3, 4\) and \(2, 3, 4\), must be \[2, 3, L, 2\]",
+        ),
+        ("offset_known_BTL", lambda x: x[:, :2], r"got \(2, 3, 4, 2\) and \(2, 2, 4\), must be \[2, 3, L, 2\]"),
+        ("offsets_BTL2", lambda x: x.int(), "offsets: got torch.int32 and torch.bool, must be floating point and bool"),
+        ("offset_known_BTL", lambda x: x.int(), "offsets: got torch.float32 and torch.int32, must be floating"),
     ],
 )
 def test_targets_check_themselves(name: str, change: Callable[[Tensor], Tensor], message: str) -> None:
@@ -117,6 +125,8 @@ def test_counts_must_agree() -> None:
         Targets.from_labels([[1]], [], small_tree(), 2)
     with pytest.raises(ValueError, match="frame_labels: got 1 frames, must be 2"):
         Targets.from_labels([[1]], [[[1]]], small_tree(), 2)
+    with pytest.raises(ValueError, match="spans: got 0 clips, must be 1 as in labels"):
+        Targets.from_labels([[1]], [[[1], [1]]], small_tree(), 2, [])
 
 
 def test_slices_and_devices() -> None:

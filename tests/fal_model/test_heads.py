@@ -14,6 +14,25 @@ def test_shapes_and_unit_embeddings() -> None:
     torch.testing.assert_close(output.embedding_BE.norm(dim=-1), torch.ones(2))
 
 
+def test_borders_are_within_a_stratum_and_half_way_where_nothing_is_known() -> None:
+    heads = Heads(MICRO, small_tree())
+    offsets = heads(torch.randn(2, 3, 16)).offsets_BTL2
+    assert offsets.shape == (2, 3, len(small_tree().leaves), 2)
+    assert ((offsets > 0) & (offsets < 1)).all()
+    torch.nn.init.zeros_(heads.borders.weight)
+    torch.nn.init.zeros_(heads.borders.bias)
+    assert (heads(torch.randn(2, 3, 16)).offsets_BTL2 == 0.5).all()
+
+
+def test_what_classes_have_in_common_moves_all_their_borders() -> None:
+    heads, frames = Heads(MICRO, small_tree()), torch.randn(1, 3, 16)
+    before = heads(frames).offsets_BTL2
+    with torch.no_grad():
+        heads.borders.bias[0] += 1  # of the start, for all classes
+    assert (heads(frames).offsets_BTL2[..., 0] > before[..., 0]).all()
+    assert torch.equal(heads(frames).offsets_BTL2[..., 1], before[..., 1])
+
+
 def test_frames_differ_only_by_what_they_show_and_know_the_clip_in_common() -> None:
     heads, frames = Heads(MICRO, small_tree()), torch.randn(1, 3, 16)
     changed = frames.clone()
