@@ -111,7 +111,12 @@ def test_an_interrupted_job_says_how_to_go_on(tmp_path: Path, capsys: pytest.Cap
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it went on")
 
-    code = run(["--input", "a", "--output", str(tmp_path)], "Test the command line.", ARGUMENTS, stop)
+    # A shell that starts the tests in the background has them ignore the key.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code = run(["--input", "a", "--output", str(tmp_path)], "Test the command line.", ARGUMENTS, stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert code == FAILED
     shown = capsys.readouterr()
