@@ -10,6 +10,9 @@ from fal_model.errors import ConfigError
 from fal_model.ranges import Range, range_problems
 from fal_model.spec import ClipSpec
 
+MAX_DEPTH = 64
+"""Blocks of one stage."""
+
 NUM_PYRAMID_SCALES = 3
 """Stages of the encoder, and so scales of the feature pyramid."""
 
@@ -64,7 +67,8 @@ class ModelConfig:
         problems = range_problems(self)
         if not _are_depths(self.stage_depths):
             problems.append(
-                f"stage_depths: got {self.stage_depths!r}, must be {NUM_PYRAMID_SCALES} whole numbers from 1 to 64"
+                f"stage_depths: got {self.stage_depths!r}, "
+                f"must be {NUM_PYRAMID_SCALES} whole numbers from 1 to {MAX_DEPTH}"
             )
         problems += [
             f"{name}: got {getattr(self, name)!r}, must be {text}"
@@ -225,4 +229,4 @@ def _are_depths(value: object) -> bool:
 
 
 def _is_depth(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64  # noqa: PLR2004 - as in the message
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_DEPTH
