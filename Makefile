@@ -9,6 +9,8 @@ BENCHES := bench/standin.py bench/shards.py bench/scan.py bench/sampling.py benc
     bench/real_videos.py
 MODEL ?= demo/train/model
 ARGS ?=
+# A test that hangs fails with the stack of every thread, instead of taking the whole run along.
+HANGS := --timeout=1200 --session-timeout=4500
 
 help: ## Explain the targets (this list)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +46,7 @@ demo: $(READY) ## Generate, train, label and score a small corpus; prints where 
 
 test: $(READY) ## Run the whole test suite
 	@echo "== test: the whole suite"
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(HANGS) --durations=15 $(ARGS)
 
 check: $(READY) ## What CI runs: format, lint, types, layers, tests
 	@echo "== check: format"

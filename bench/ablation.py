@@ -75,7 +75,7 @@ def cpu_scale() -> Scale:
         base=fal_nano(),
         sizes=DataSizes(),
         budgets={
-            STANDIN: Budget(steps=250),
+            STANDIN: Budget(steps=450),
             FIGHTS: Budget(steps=80, is_mirrored=True),
             EVENT_SET: Budget(steps=160),
         },
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     scale = SCALES[options.scale]()
     planned = [run for name in options.data for run in planned_runs(work, name, scale, options)]
-    planned.sort(key=lambda run: run.train.seed)  # stable: all rows of a seed before the next seed
+    planned.sort(key=lambda run: run.train.seed)  # stable: a seed is done for all data sets before the next one
     pending = pending_of(planned, folder, options.only)
     print(f"{len(planned)} trainings, {len(pending)} to do", flush=True)
     start_s, done = time.monotonic(), 0
@@ -129,6 +129,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--layouts", action="store_true", help=f"also the layouts of tokens, on {STANDIN}: five rows")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights, order, augmentation")
     parser.add_argument("--steps", type=int, help="other than the scale's, to try things out")
+    parser.add_argument("--learning-rate", type=float, help="other than the scale's, to see which suits a row")
     parser.add_argument("--jobs", type=int, default=1, help="processes; more than one have --threads each")
     parser.add_argument("--threads", type=int, default=1, help="of torch, in each process")
     return parser.parse_args(argv)
@@ -139,20 +140,49 @@ def planned_runs(work: Path, name: str, scale: Scale, options: argparse.Namespac
     found = source(work, name, scale.sizes)
     base = replace(scale.base, clip=clip_spec(name, scale.base.clip))
     folders = {how: shards(found, replace(base.clip, sampling=how)) for how in (Sampling.KEY_MOMENTS, Sampling.UNIFORM)}
-    taxonomy = ShardSet.open(str(folders[base.clip.sampling] / "train")).taxonomy
     budget = scale.budgets[name]
-    budget = replace(budget, steps=options.steps or budget.steps)
-    for row in rows(name, base, taxonomy, twins() if options.layouts and name == STANDIN else {}):
-        for seed in options.seeds:
-            yield Run(
-                data=name,
-                row=row,
-                train=replace(budget.train_config(seed), loss=row.loss),
-                batch_clips=budget.batch_clips,
-                is_mirrored=budget.is_mirrored,
-                shards=folders[row.config.clip.sampling],
-                device=options.device,
-            )
+    budget = replace(
+        budget,
+        steps=options.steps or budget.steps,
+        learning_rate=options.learning_rate or budget.learning_rate,
+    )
+    layouts = twins(base) if options.layouts and name == STANDIN else {}
+    for seed in options.seeds:
+        yield from runs_of(name, base, layouts, folders, budget=budget, seed=seed, device=options.device)
+
+
+def runs_of(
+    name: str,
+    base: ModelConfig,
+    layouts: dict[str, ModelConfig],
+    folders: dict[Sampling, Path],
+    *,
+    budget: Budget,
+    seed: int,
+    device: str = "cpu",
+) -> Iterator[Run]:
+    """Yield the trainings of a data set with one seed.
+
+    Args:
+        name: One of ``DATA_SETS``.
+        base: Sizes of the full model, with the input contract of the data set.
+        layouts: Other layouts of tokens, by name.
+        folders: Shards of all splits, by the way frames were chosen.
+        budget: What each may spend.
+        seed: Of weights, order and augmentation.
+        device: Where to compute.
+    """
+    taxonomy = ShardSet.open(str(folders[base.clip.sampling] / "train")).taxonomy
+    for row in rows(name, base, taxonomy, layouts):
+        yield Run(
+            data=name,
+            row=row,
+            train=replace(budget.train_config(seed), loss=row.loss),
+            batch_clips=budget.batch_clips,
+            is_mirrored=budget.is_mirrored,
+            shards=folders[row.config.clip.sampling],
+            device=device,
+        )
 
 
 def pending_of(planned: Sequence[Run], folder: Path, words: Sequence[str]) -> list[Run]:

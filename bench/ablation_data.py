@@ -20,6 +20,7 @@ from bench.sampling import recordings
 from bench.sampling_scenes import EVENTS, MAX_VIDEO_S, WEB_ENCODERS, Scene, scenes, write_scene
 from fal_model.spec import ClipSpec
 from pipelines.atomic_files import writing
+from pipelines.standin import GENERATOR_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 STANDIN, FIGHTS, EVENT_SET = "stand-in", "fights", "short events"
@@ -36,13 +37,13 @@ class DataSizes:
     """How much is made.
 
     Attributes:
-        difficulty: Of the stand-in corpus: easy, standard or hard.
+        difficulty: Of the stand-in corpus; see ``docs/stand-in.md``.
         classes: Of the stand-in corpus.
         videos_per_class: Of the stand-in corpus, all splits together; a tenth each goes to val and to test.
         event_videos: Long videos of each kind of short event: four of seven to train, two to test, one to val.
     """
 
-    difficulty: str = "easy"
+    difficulty: str = "crowded"
     classes: int = 16
     videos_per_class: int = 200
     event_videos: int = 70
@@ -97,7 +98,7 @@ def shards(found: Source, spec: ClipSpec) -> Path:
 
 def _standin(work: Path, sizes: DataSizes) -> Source:
     asked = {"difficulty": sizes.difficulty, "classes": sizes.classes, "videos-per-class": sizes.videos_per_class}
-    folder = work / "-".join(["standin", *map(str, asked.values())])
+    folder = work / "-".join(["standin", *map(str, asked.values()), f"generator{GENERATOR_VERSION}"])
     found = Source(STANDIN, folder / "all.jsonl", folder / "taxonomy.json")
     if not found.manifest.exists():
         options = [f"--{key}={value}" for key, value in asked.items()]

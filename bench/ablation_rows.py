@@ -13,6 +13,7 @@ from fal_model.spec import Sampling
 from fal_model.taxonomy import Taxonomy
 
 FULL = "full"
+TOKENS = "tokens: "
 UNIFORM = "uniform instead of key moments"
 
 
@@ -50,14 +51,15 @@ def rows(data: str, base: ModelConfig, taxonomy: Taxonomy, layouts: Mapping[str,
     ours = [Row(name=FULL, config=base), Row(name=UNIFORM, config=uniform)]
     if data == EVENT_SET:
         return [*ours, _peer(ALONE, base, taxonomy)]
+    no_tree = Row(name="without hierarchy loss", config=base, loss=replace(LossConfig(), hierarchy_weight=0.0))
     return [
         ours[0],
         Row(name="without flow", config=replace(base, motion_depth=0)),
         Row(name="without fusion", config=replace(base, fusion_depth=0)),
         Row(name="without pyramid", config=replace(base, pyramid_width=0)),
-        Row(name="without hierarchy loss", config=base, loss=replace(LossConfig(), hierarchy_weight=0.0)),
+        *([no_tree] if max(taxonomy.levels) else []),
         ours[1],
-        *(Row(name=f"tokens: {name}", config=replace(sizes, clip=base.clip)) for name, sizes in layouts.items()),
+        *(Row(name=f"{TOKENS}{name}", config=replace(sizes, clip=base.clip)) for name, sizes in layouts.items()),
         *(_peer(peer, base, taxonomy) for peer in PEERS),
     ]
 

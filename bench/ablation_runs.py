@@ -10,15 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.ablation_data import SPLITS, STANDIN
 from bench.ablation_peers import PeerModel, build, gflop
 from bench.ablation_rows import Row
-from bench.standin_proof import hits
+from bench.standin_answers import taken_apart
 from fal_model import evaluation, metrics, postprocess, training
 from fal_model.batch import ClipBatch, Targets
 from fal_model.config import TrainConfig
@@ -28,7 +27,7 @@ from jobs.runtime.ray_train import to_tensors, validation_batches
 from pipelines.atomic_files import writing
 from pipelines.shards import ReadPlan, ShardSet, read_batches
 
-RESULT_VERSION = 1
+RESULT_VERSION = 3
 """Raised by hand when the model or the training changes: results of other versions are not used again."""
 
 Result = dict[str, Any]
@@ -150,9 +149,11 @@ def measured(
 
     Returns:
         What ``evaluation.evaluation_metrics`` says; ``recall_at_1_raw``, as ``recall_at_1`` but by the mean of the
-        encoder's features instead of the embedding; and for the stand-in ``appearance``, ``pair``, ``direction``.
+        encoder's features instead of the embedding; ``val_top1``, to choose learning rates by; and for the stand-in
+        what :func:`bench.standin_answers.taken_apart` says.
     """
-    model.calibration = evaluation.calibrate(training.collect(module, val), model.taxonomy)
+    validated = training.collect(module, val)
+    model.calibration = evaluation.calibrate(validated, model.taxonomy)
     encoder = model.peer if isinstance(model, PeerModel) else model.encoder
     means: list[Tensor] = []
     handle = encoder.register_forward_hook(lambda _module, _inputs, output: means.append(_mean_of(output)))
@@ -164,25 +165,15 @@ def measured(
     # A model of single frames has seen each frame as a clip.
     raw_ND = mean_ND.view(len(leaves_NL), -1, mean_ND.shape[-1]).mean(dim=1)
     found["recall_at_1_raw"] = metrics.recall_at_k(F.normalize(raw_ND, dim=-1).cpu().numpy(), leaves_NL, ks=(1,))[1]
-    return found | (_taken_apart(collected, model) if is_standin else {})
+    found["val_top1"] = evaluation.evaluation_metrics(validated, model.taxonomy, model.calibration)["top1"]
+    if is_standin:
+        columns = list(model.taxonomy.leaves)
+        scores_NK = postprocess.path_scores(collected.logits_NK, model.taxonomy)
+        found |= taken_apart(scores_NK[:, columns], leaves_NL, [model.taxonomy.nodes[i].id for i in columns])
+    return found
 
 
 def _mean_of(output: Tensor | tuple[list[Tensor], Tensor | None]) -> Tensor:
     """Return the mean of what an encoder says of each clip: of frame features, or of the tokens of the last stage."""
     features = output if isinstance(output, Tensor) else output[0][-1]
     return features.flatten(1, -2).mean(dim=1)
-
-
-def _taken_apart(collected: evaluation.Collected, model: FALModel) -> dict[str, float]:
-    """Tell which part of the accuracy is the object, which the pictures of the programme, and which their order."""
-    columns = list(model.taxonomy.leaves)
-    leaves = [model.taxonomy.nodes[i].id for i in columns]
-    scores_NK = postprocess.path_scores(collected.logits_NK, model.taxonomy)
-    best_NL = torch.from_numpy(scores_NK[:, columns]).argsort(dim=1, descending=True)
-    rows = [
-        hits(order_L, {leaves[i] for i in np.flatnonzero(true_L)}, leaves)
-        for order_L, true_L in zip(best_NL, collected.labels_NK[:, columns], strict=True)
-        if true_L.any()
-    ]
-    _, _, appearance, pair, exact = np.mean(rows, axis=0).tolist()
-    return {"appearance": appearance, "pair": pair, "direction": exact / max(pair, 1e-9)}

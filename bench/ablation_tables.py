@@ -8,7 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.ablation_rows import FULL
+from bench.ablation_rows import FULL, TOKENS
+from bench.model_layouts import AS_LARGE
 
 Result = Mapping[str, Any]
 Table = dict[str, dict[int, Result]]
@@ -25,6 +26,7 @@ COLUMNS = (
     ("appearance", "appearance"),
     ("pair", "pair of programmes"),
     ("direction", "direction"),
+    ("binding", "which does what"),
 )
 COMPARED = ("top1", "map")
 """Columns that are followed by the difference to the full model."""
@@ -77,15 +79,22 @@ def _table(name: str, table: Table) -> list[str]:
     titles.append("training, s")
     first = everyone[0]
     clips = f"{first['train_clips']} clips to train, {first['test_clips']} to test"
-    steps = f"{first['run']['train']['total_steps']} steps of {first['run']['batch_clips']}"
+    train = first["run"]["train"]
+    steps = f"{train['total_steps']} steps of {first['run']['batch_clips']}, learning rate {train['learning_rate']:g}"
     lines = [
         f"### {name}: {clips}, {steps}",
         "",
         f"| {' | '.join(titles)} |",
         "|" + "---|" * len(titles),
     ]
-    lines += [_line(row, by_seed, table.get(FULL, {}), [key for key, _ in metrics]) for row, by_seed in table.items()]
+    for row, by_seed in table.items():
+        lines.append(_line(row, by_seed, table.get(_compared_with(row), {}), [key for key, _ in metrics]))
     return [*lines, ""]
+
+
+def _compared_with(row: str) -> str:
+    """Name the row that another is compared with: layouts of tokens have more blocks than the full model."""
+    return f"{TOKENS}{AS_LARGE}" if row.startswith(TOKENS) else FULL
 
 
 def _line(row: str, by_seed: Mapping[int, Result], full: Mapping[int, Result], metrics: Sequence[str]) -> str:
@@ -94,7 +103,7 @@ def _line(row: str, by_seed: Mapping[int, Result], full: Mapping[int, Result], m
     for key in metrics:
         cells.append(spread(values_of(by_seed, key)))
         if key in COMPARED:
-            cells.append("" if row == FULL else spread(differences(by_seed, full, key), is_signed=True))
+            cells.append("" if row == _compared_with(row) else spread(differences(by_seed, full, key), is_signed=True))
     # On a machine that others use too, CPU time says more than the clock; a GPU's time is the clock's.
     clock = "train_s" if some["device"] != "cpu" else "train_cpu_s"
     cells.append(f"{statistics.mean(result[clock] for result in by_seed.values()):.0f}")

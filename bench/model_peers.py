@@ -54,8 +54,9 @@ class PlainDivided(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.classes = nn.Linear(config.width, num_classes)
 
-    def forward(self, frames: Tensor, flow: Tensor, flow_valid: Tensor) -> Tensor:  # noqa: ARG002 - one call for all
-        """Return logits [B, K]."""
+    def forward(self, frames: Tensor, flow: Tensor, flow_valid: Tensor) -> Tensor:
+        """Return logits [B, K]; called as our model is, of which it uses the frames alone."""
+        del flow, flow_valid
         x_BTPD = self.norm(self.blocks(self.embed(frames)))
         logits_BK: Tensor = self.classes(x_BTPD.mean(dim=(1, 2)))
         return logits_BK
@@ -81,8 +82,9 @@ class Timesformer(nn.Module):
         settings.num_labels = num_classes
         self.model = TimesformerForVideoClassification(settings)
 
-    def forward(self, frames: Tensor, flow: Tensor, flow_valid: Tensor) -> Tensor:  # noqa: ARG002 - one call for all
-        """Return logits [B, K]."""
+    def forward(self, frames: Tensor, flow: Tensor, flow_valid: Tensor) -> Tensor:
+        """Return logits [B, K]; called as our model is, of which it uses the frames alone."""
+        del flow, flow_valid
         normal_BTCHW = (frames.to(next(self.parameters()).dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
         logits_BK: Tensor = self.model(pixel_values=normal_BTCHW).logits
         return logits_BK

@@ -18,12 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.standin_answers import taken_apart
 from bench.time_blind import FrameByFrame, Shuffled
-from fal_model import training
+from fal_model import metrics, training
 from fal_model.batch import ClipBatch, Targets
 from fal_model.config import ModelConfig, TrainConfig
 from fal_model.hierarchy import Hierarchy, path_log_scores
@@ -31,7 +33,6 @@ from fal_model.model import FALModel
 from fal_model.presets import fal_nano
 from jobs.runtime.ray_train import to_tensors, validation_batches
 from pipelines.shards import ReadPlan, ShardSet, read_batches
-from pipelines.standin_classes import appearance_of, program_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH_CLIPS = 16
@@ -98,7 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", required=True, help="folder for corpus, shards and models; kept")
     parser.add_argument("--classes", type=int, default=36, help="classes of the corpus")
     parser.add_argument("--videos-per-class", type=int, default=60, help="videos of each, all splits together")
-    parser.add_argument("--difficulty", default="standard", help="easy, standard or hard")
+    parser.add_argument("--difficulty", default="standard", help="easy, crowded, standard or hard")
     parser.add_argument("--epochs", type=int, default=12, help="passes over the training clips")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
@@ -163,38 +164,17 @@ def _measure(name: str, run: nn.Module, test_set: ShardSet) -> Row:
     taxonomy = test_set.taxonomy
     hierarchy = Hierarchy.of(taxonomy)
     leaves = [taxonomy.nodes[i].id for i in taxonomy.leaves]
-    rows: list[list[bool]] = []
+    log_scores: list[Tensor] = []
+    labels: list[Tensor] = []
     for batch, targets in _clips(test_set):
-        log_scores_BK = path_log_scores(
-            run(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT).logits_BK, hierarchy
-        )
-        best_BL = log_scores_BK[:, hierarchy.leaf_L].argsort(dim=1, descending=True)
-        true_BL = targets.labels_BK[:, hierarchy.leaf_L] > 0
-        for order_L, true_L in zip(best_BL, true_BL, strict=True):
-            rows.append(hits(order_L, {leaves[i] for i in true_L.nonzero()[:, 0].tolist()}, leaves))
-    shares = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-    top1, top5, appearance, pair, exact_program = shares
-    return Row(name, _gflop(run, test_set), top1, top5, appearance, pair, exact_program / max(pair, 1e-9))
-
-
-def hits(order_L: Tensor, true: set[str], leaves: list[str]) -> list[bool]:
-    """Tell of one clip whether leaf, five leaves, appearance, pair of programs, and program are right.
-
-    Args:
-        order_L: Indices of the leaves, best first.
-        true: Ids of the leaves that hold.
-        leaves: Id of each leaf.
-    """
-    best = [leaves[i] for i in order_L[:5].tolist()]
-    programs = {program_of(leaf).id for leaf in true}
-    program = program_of(best[0])
-    return [
-        best[0] in true,
-        bool(true & set(best)),
-        appearance_of(best[0]).id in {appearance_of(leaf).id for leaf in true},
-        bool({program.id, program.partner_id} & programs),
-        program.id in programs,
-    ]
+        logits_BK = run(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT).logits_BK
+        log_scores.append(path_log_scores(logits_BK, hierarchy)[:, hierarchy.leaf_L])
+        labels.append(targets.labels_BK[:, hierarchy.leaf_L])
+    scores_NL, labels_NL = (torch.cat(rows).double().numpy() for rows in (log_scores, labels))
+    scores_NL = np.exp(scores_NL)
+    top1, top5 = (metrics.top_k_accuracy(scores_NL, labels_NL, k) for k in (1, 5))
+    found = taken_apart(scores_NL, labels_NL, leaves)
+    return Row(name, _gflop(run, test_set), top1, top5, found["appearance"], found["pair"], found["direction"])
 
 
 def _clips(test_set: ShardSet) -> Iterator[tuple[ClipBatch, Targets]]:

@@ -80,9 +80,13 @@ def wilson_lower(hits: Floats, rows: Floats) -> npt.NDArray[np.float64]:
     Args:
         hits: How often it was so.
         rows: Out of how many, ≥ 1.
+
+    Returns:
+        From 0 to 1.
     """
     z = ONE_SIDED_95
     share = hits / rows
     spread = z * np.sqrt(share * (1 - share) / rows + (z / rows) ** 2 / 4)
-    lower: npt.NDArray[np.float64] = (share + z**2 / (2 * rows) - spread) / (1 + z**2 / rows)
-    return lower
+    lower = (share + z**2 / (2 * rows) - spread) / (1 + z**2 / rows)
+    clamped: npt.NDArray[np.float64] = np.maximum(lower, 0.0)  # where nothing hits, rounding may go below
+    return clamped

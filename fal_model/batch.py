@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fal_model.boundary_targets import Span, boundary_targets
 from fal_model.taxonomy import Taxonomy
-from fal_model.values import check_flow_values, check_shares, check_tensors
+from fal_model.values import check_distances, check_flow_values, check_shares, check_tensors
 
 FRAME_DIMS = 5
 COLOURS = 3
@@ -92,7 +92,8 @@ class Targets:
         offset_known_BTL: Where that is known, bool.
 
     Raises:
-        ValueError: a wrong shape, type or device; and, looked at on the CPU only, labels that are not from 0 to 1.
+        ValueError: a wrong shape, type or device; and, looked at on the CPU only, labels that are not from 0 to 1, or
+            known offsets that are not finite and ≥ 0.
     """
 
     labels_BK: Tensor
@@ -134,6 +135,7 @@ class Targets:
             )
         check_shares("labels_BK", self.labels_BK)
         check_shares("frame_labels_BTK", self.frame_labels_BTK)
+        check_distances("offsets_BTL2", self.offsets_BTL2, self.offset_known_BTL)
 
     @classmethod
     def from_labels(
@@ -221,7 +223,7 @@ def multi_hot(rows: Sequence[Sequence[int]], taxonomy: Taxonomy) -> Tensor:
 
 
 def _is_class(index: object, taxonomy: Taxonomy) -> bool:
-    return isinstance(index, int | np.integer) and 0 <= int(index) < len(taxonomy)
+    return isinstance(index, int | np.integer) and not isinstance(index, bool) and 0 <= int(index) < len(taxonomy)
 
 
 def check_clips(frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None:

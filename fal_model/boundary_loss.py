@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 REACH = 1.0
@@ -20,12 +21,18 @@ def boundary_loss(offsets_BTL2: Tensor, true_BTL2: Tensor, known_BTL: Tensor) ->
     Args:
         offsets_BTL2: Predicted distances from frame to start and end, strata, 0 to 1.
         true_BTL2: True ones, same shape.
-        known_BTL: Which pairs of frame and class are known, bool.
+        known_BTL: Which pairs of frame and class are known, bool; what is said to be true of others is never looked at.
 
     Returns:
         Scalar, strata: the mean over borders; 0 when there are none.
     """
-    said, true = offsets_BTL2.float(), true_BTL2.float()
+    asked_BTL2 = asked_borders(true_BTL2, known_BTL)
+    # Not by a product: what is not known may be NaN, and NaN times 0 is NaN.
+    said, true = (torch.where(asked_BTL2, x.float(), 0.0) for x in (offsets_BTL2, true_BTL2))
     each_BTL2 = F.smooth_l1_loss(said, true, reduction="none", beta=BETA)
-    weight_BTL2 = (known_BTL[..., None] & (true <= REACH)).float()
-    return (each_BTL2 * weight_BTL2).sum() / weight_BTL2.sum().clamp(min=1)
+    return each_BTL2.sum() / asked_BTL2.float().sum().clamp(min=1)
+
+
+def asked_borders(true_BTL2: Tensor, known_BTL: Tensor) -> Tensor:
+    """Tell which offsets are compared: known ones within reach, bool [B, T, L, 2]."""
+    return known_BTL[..., None] & (true_BTL2 <= REACH)

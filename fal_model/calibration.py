@@ -18,6 +18,9 @@ from fal_model.ranges import Range, range_problems
 from fal_model.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.floating]
+SHARE = Range(ge=0, le=1)
+MAX_SHOWN = 5
+"""Classes that a message names one by one."""
 DEFAULT_THRESHOLD = 0.5
 """Threshold of every class while none is fitted."""
 
@@ -41,10 +44,6 @@ class Scaling:
         problems = range_problems(self)
         if problems:
             raise ConfigError([f"calibration.{p}" for p in problems])
-
-    def apply(self, logits: Floats) -> npt.NDArray[np.float64]:
-        """Calibrate logits of any shape."""
-        return np.asarray(logits, dtype=np.float64) / self.temperature + self.bias
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,11 +69,9 @@ class Calibration:
     abstain_below: float = 0.0
 
     def __post_init__(self) -> None:
-        problems = [
-            f"calibration.{name}: got no scaling, must be at least one"
-            for name in ("clip", "frame")
-            if not getattr(self, name)
-        ]
+        problems: list[str] = []
+        for name in ("clip", "frame"):
+            problems += _tuple_problems(getattr(self, name), f"calibration.{name}")
         for name in ("thresholds", "frame_thresholds"):
             problems += _threshold_problems(getattr(self, name), f"calibration.{name}")
         problems += _share_problem(self.abstain_below, "calibration.abstain_below")
@@ -140,6 +137,24 @@ def scaling_of(scalings: Sequence[Scaling], level: int) -> Scaling:
     return scalings[min(level, len(scalings) - 1)]
 
 
+def scaled(logits: Floats, scalings: Sequence[Scaling], levels: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Calibrate logits by the scaling of each class's level.
+
+    Args:
+        logits: Shape [..., K].
+        scalings: At least one, see :func:`scaling_of`.
+        levels: Level of each of the K classes.
+
+    Returns:
+        Same shape.
+    """
+    of_class = [scaling_of(scalings, level) for level in levels]
+    slope_K = np.array([1 / scaling.temperature for scaling in of_class])
+    bias_K = np.array([scaling.bias for scaling in of_class])
+    calibrated: npt.NDArray[np.float64] = logits.astype(np.float64) * slope_K + bias_K
+    return calibrated
+
+
 def _by_index(
     thresholds: Mapping[str, float], taxonomy: Taxonomy, threshold: float | None, where: str
 ) -> npt.NDArray[np.float64]:
@@ -151,23 +166,33 @@ def _by_index(
     return np.full(len(taxonomy), DEFAULT_THRESHOLD if threshold is None else threshold)
 
 
-def _threshold_problems(thresholds: Mapping[str, object], where: str) -> list[str]:
+def _tuple_problems(scalings: object, where: str) -> list[str]:
+    if not isinstance(scalings, tuple) or not all(isinstance(scaling, Scaling) for scaling in scalings):
+        return [f"{where}: got {scalings!r}, must be a tuple of Scaling"]
+    return [] if scalings else [f"{where}: got no scaling, must be at least one"]
+
+
+def _threshold_problems(thresholds: object, where: str) -> list[str]:
+    if not isinstance(thresholds, Mapping):
+        return [f"{where}: got {thresholds!r}, must be a mapping of class ids to thresholds"]
     return [p for label, value in thresholds.items() for p in _share_problem(value, f"{where}.{label}")]
 
 
 def _share_problem(value: object, where: str) -> list[str]:
-    is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    is_share = isinstance(value, int | float) and not isinstance(value, bool) and SHARE.allows(value)
     return [] if is_share else [f"{where}: got {value!r}, must be a number from 0 to 1"]
 
 
 def _class_problems(thresholds: object, taxonomy: Taxonomy, where: str) -> list[str]:
-    if not isinstance(thresholds, Mapping):
-        return [f"{where}: got {thresholds!r}, must be a mapping of class ids to thresholds"]
-    if not thresholds:
-        return []
-    problems = [f"{where}.{label}: no such class in the taxonomy" for label in thresholds if label not in taxonomy]
-    problems += [f"{where}.{node.id}: missing" for node in taxonomy.nodes if node.id not in thresholds]
-    return problems + _threshold_problems(thresholds, where)
+    if not isinstance(thresholds, Mapping) or not thresholds:
+        return _threshold_problems(thresholds, where)
+    unknown = [f"{where}.{label}: no such class in the taxonomy" for label in thresholds if label not in taxonomy]
+    missing = [f"{where}.{node.id}: missing" for node in taxonomy.nodes if node.id not in thresholds]
+    if max(len(unknown), len(missing)) > MAX_SHOWN:
+        # That many were not forgotten: it is another tree's, and the sizes say so best.
+        size = f"{where}: got {len(thresholds)} classes, must be the {len(taxonomy)} of the taxonomy"
+        return [size, *unknown[:MAX_SHOWN], *missing[:MAX_SHOWN]]
+    return unknown + missing + _threshold_problems(thresholds, where)
 
 
 def _scaling_problems(scalings: object, num_levels: int, where: str) -> list[str]:

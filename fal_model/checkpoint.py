@@ -129,12 +129,15 @@ def _restore_optimizer(state: TrainState, tensors: dict[str, Tensor], path: Path
     problems = sorted(found - expected - averaged) + (sorted(expected - found) if has_moments else [])
     if problems:
         raise ModelLoadError(f"{path}: does not belong to this model: {', '.join(problems[:5])}")
+    # Of each parameter, all have its shape but the number of its steps.
+    for name, parameter in parameters.items():
+        for kind in (AVERAGE, "exp_avg", "exp_avg_sq"):
+            tensor = tensors.get(f"{kind}.{name}")
+            if tensor is not None and tensor.shape != parameter.shape:
+                raise ModelLoadError(f"{path}: {kind}.{name}: must have the shape {list(parameter.shape)}")
     for name, parameter in parameters.items():
         device = parameter.device
         if f"{AVERAGE}.{name}" in tensors and state.config.ema_decay:
             state.average[name] = tensors[f"{AVERAGE}.{name}"].to(device)
         if has_moments:
-            moments = {moment: tensors[f"{moment}.{name}"].to(device) for moment in MOMENTS}
-            if moments["exp_avg"].shape != parameter.shape or moments["exp_avg_sq"].shape != parameter.shape:
-                raise ModelLoadError(f"{path}: exp_avg.{name}: must have the shape {list(parameter.shape)}")
-            state.optimizer.state[parameter] = moments
+            state.optimizer.state[parameter] = {m: tensors[f"{m}.{name}"].to(device) for m in MOMENTS}

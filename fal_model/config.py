@@ -43,7 +43,8 @@ class ModelConfig:
         has_input_norm: Normalise tokens before the first block; CLIP does.
         activation: Of the encoder's MLPs.
         motion_depth: Blocks of the optical-flow stream; 0 leaves the stream out and flow is ignored.
-        fusion_depth: Blocks that fuse appearance with motion; 0 adds the mean motion of each frame instead.
+        fusion_depth: Blocks that fuse appearance with motion patch by patch; 0 leaves that out. The mean motion
+            of each frame is added before the heads either way.
         pyramid_width: Channels of the feature pyramid; 0 uses the coarsest stage alone.
         embedding_dim: Length of the clip embedding.
         dropout: Share of the values dropped on residual branches during training.
@@ -121,7 +122,7 @@ class ModelConfig:
             if key in data and not isinstance(data[key], kind)
         ]
         names = [a.value for a in Activation]
-        if data.get("activation", "gelu") not in list(names):
+        if data.get("activation", "gelu") not in names:
             problems.append(f"model.activation: got {data['activation']!r}, must be one of {names}")
         if problems:
             raise ConfigError(problems)

@@ -85,7 +85,10 @@ def evaluation_metrics(collected: Collected, taxonomy: Taxonomy, calibration: Ca
     frame_FK = path_scores(collected.frame_logits_FK, taxonomy, calibration.frame)
     recall = metrics.recall_at_k(collected.embedding_NE, collected.labels_NK[:, leaves])
     found = {f"recall_at_{k}": share for k, share in recall.items()}
-    found["frame_map"] = metrics.mean_average_precision(frame_FK[:, leaves], collected.frame_labels_FK[:, leaves])
+    known_FK = known_classes(collected.frame_labels_FK, taxonomy)
+    found["frame_map"] = metrics.mean_average_precision(
+        frame_FK[:, leaves], collected.frame_labels_FK[:, leaves], known_FK[:, leaves]
+    )
     found = {name: value for name, value in found.items() if not math.isnan(value)}
     return classification_metrics(scores_NK, collected.labels_NK, taxonomy, calibration) | found
 
@@ -110,18 +113,20 @@ def classification_metrics(
         ``top1``, ``top5`` and ``map`` over leaves; ``f1_micro``, ``f1_macro`` and ``f1_level_N`` of the classes that
         are listed, and ``f1_micro_at_0.5``, ``f1_macro_at_0.5``; ``ece`` of the top leaf and ``ece_level_N`` of the
         top class of each level; ``kept_share`` and ``kept_top1``, how much is not abstained from and how often its top
-        leaf is right. A number that has no meaning is left out.
+        leaf is right. Where the labels do not say whether a class holds (:func:`known_classes`), it counts neither for
+        nor against. A number that has no meaning is left out.
     """
     leaves = np.array(taxonomy.leaves)
     said_NK = listed(scores_NK, calibration.class_thresholds(taxonomy, threshold), taxonomy).astype(np.float32)
-    chosen, plain = metrics.f1(said_NK, labels_NK), metrics.f1(scores_NK, labels_NK, DEFAULT_THRESHOLD)
     known_NK = known_classes(labels_NK, taxonomy)
+    chosen = metrics.f1(said_NK, labels_NK, known_NK=known_NK)
+    plain = metrics.f1(scores_NK, labels_NK, DEFAULT_THRESHOLD, known_NK)
     top = best_answers(scores_NK, labels_NK, known_NK, leaves)
     not_abstained = kept(top.scores_N, top.hits_N, calibration.abstain_below)
     found = {
         "top1": metrics.top_k_accuracy(scores_NK[:, leaves], labels_NK[:, leaves], 1),
         "top5": metrics.top_k_accuracy(scores_NK[:, leaves], labels_NK[:, leaves], 5),
-        "map": metrics.mean_average_precision(scores_NK[:, leaves], labels_NK[:, leaves]),
+        "map": metrics.mean_average_precision(scores_NK[:, leaves], labels_NK[:, leaves], known_NK[:, leaves]),
         "f1_micro": chosen.micro,
         "f1_macro": chosen.macro,
         "f1_micro_at_0.5": plain.micro,
@@ -130,7 +135,7 @@ def classification_metrics(
         "kept_share": not_abstained.share,
         "kept_top1": not_abstained.accuracy,
     }
-    for level, value in enumerate(metrics.f1_per_level(said_NK, labels_NK, taxonomy)):
+    for level, value in enumerate(metrics.f1_per_level(said_NK, labels_NK, taxonomy, known_NK=known_NK)):
         at_level = np.flatnonzero(np.array(taxonomy.levels) == level)
         best = best_answers(scores_NK, labels_NK, known_NK, at_level)
         found |= {
@@ -163,12 +168,14 @@ def best_answers(
 def known_classes(labels_NK: Floats, taxonomy: Taxonomy) -> npt.NDArray[np.bool_]:
     """Tell of which classes the labels say whether they hold.
 
-    Where the parent does not hold, the class does not. Where it holds and none of its children is named, the label is
-    just not that deep.
+    Where the parent is known not to hold, the class does not. Where it holds and none of its children is named, the
+    label is just not that deep: nothing is known of any class below.
     """
-    parents = np.array(taxonomy.parents)
-    parent_holds_NK = (labels_NK[:, parents] > 0) & (parents >= 0)
-    known_NK: npt.NDArray[np.bool_] = (counted(labels_NK, taxonomy) > 0) | ~parent_holds_NK
+    known_NK: npt.NDArray[np.bool_] = counted(labels_NK, taxonomy) > 0
+    for child, parent in enumerate(taxonomy.parents):
+        # Children come after their parents, so a parent is final before its children need it.
+        if parent >= 0:
+            known_NK[:, child] |= known_NK[:, parent] & ~(labels_NK[:, parent] > 0)
     return known_NK
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fal_model.attention import Mlp, layer_norm
 from fal_model.batch import ModelOutput
 from fal_model.config import ModelConfig
+from fal_model.hierarchy import Hierarchy
 from fal_model.taxonomy import Taxonomy
 
 
@@ -69,6 +67,5 @@ class Heads(nn.Module):
 
 def prior_logits(taxonomy: Taxonomy) -> list[float]:
     """Give each class the logit of 1 in its number of siblings: what to say before anything is learned."""
-    siblings = Counter(taxonomy.parents)
-    shares = (min(1 / siblings[parent], 0.5) for parent in taxonomy.parents)
-    return [math.log(share / (1 - share)) for share in shares]
+    logits: list[float] = Hierarchy.of(taxonomy).share_K.logit().tolist()
+    return logits

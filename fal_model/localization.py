@@ -116,9 +116,14 @@ def find_segments(
     """
     found: list[Segment] = []
     alone = _borders_looked_at_once(clips)
+    floor_C = np.asarray(thresholds_C, np.float64)
+    is_on = [clip.scores_TC.astype(np.float64) >= floor_C for clip in clips]
     for c, class_index in enumerate(class_indices):
-        threshold = float(thresholds_C[c])
-        parts = [part for clip, ends in zip(clips, alone, strict=True) for part in clip_parts(clip, c, threshold, ends)]
+        threshold = float(floor_C[c])
+        near = [(clip, ends) for clip, ends, is_on_TC in zip(clips, alone, is_on, strict=True) if is_on_TC[:, c].any()]
+        if not near:
+            continue
+        parts = [part for clip, ends in near for part in clip_parts(clip, c, threshold, ends)]
         joined = np.array([part[:3] for part in join(parts)], np.float64).reshape(-1, 3)
         joined[:, :2] = joined[:, :2].clip(0.0, duration_s)
         found += [Segment(int(class_index), *segment) for segment in soft_nms(joined, threshold).tolist()]
@@ -160,7 +165,7 @@ def clip_parts(clip: ClipScores, c: int, threshold: float, fills: tuple[bool, bo
         start = 0.0 if is_open_before and fills[0] else places_T2[first, 0]
         end = 1.0 if is_open_after and fills[1] else places_T2[last - 1, 1]
         start_s, end_s = timeline.seconds([start, end]).tolist()
-        score = float(scores_T[first:last].mean())
+        score = max(float(scores_T[first:last].mean()), threshold)  # of equal scores the mean may be rounded down
         parts.append(Part(start_s, end_s, score, (clip.start_s, clip.end_s), is_open_before, is_open_after))
     return parts
 
@@ -180,11 +185,12 @@ def soft_nms(segments_N3: Floats, threshold: float) -> Floats:
 
     Args:
         segments_N3: Start and end in seconds, and score from 0 to 1, of one class.
-        threshold: Segments whose score falls below are dropped.
+        threshold: Segments whose score is below, or falls below, are dropped.
 
     Returns:
         Segments of the same form, by falling score; their order in the input does not matter.
     """
+    segments_N3 = segments_N3[segments_N3[:, 2] >= threshold]
     kept = np.concatenate([np.zeros((0, 3)), *(_nms_together(group, threshold) for group in _groups(segments_N3))])
     return kept[np.lexsort((kept[:, 1], kept[:, 0], -kept[:, 2]))]
 
@@ -220,8 +226,10 @@ def overlap(one: Floats, others_N3: Floats) -> Floats:
 def join(parts: Sequence[Part]) -> list[Part]:
     """Join what one window's border has cut from what another window has found of it.
 
-    Two parts belong together if they are open towards each other, with nothing seen between them; or if they share
-    time, and one of them is open there or it is ``SAME_SHARE`` of the shorter one.
+    Two parts of windows that touch or overlap belong together if they are open towards each other: the one that starts
+    first holds at the last frame of its window, the other at the first frame of its own. How much time lies between
+    the two is not looked at. They also do if they share time, and one of them is open there or it is ``SAME_SHARE`` of
+    the shorter one.
 
     Args:
         parts: Of one class, of all windows.
@@ -259,6 +267,7 @@ def _union(a: Part, b: Part) -> Part:
     first, second = (a, b) if a.start_s <= b.start_s else (b, a)
     last = first if first.end_s > second.end_s else second
     length_a, length_b = a.end_s - a.start_s, b.end_s - b.start_s
-    score = (a.score * length_a + b.score * length_b) / max(length_a + length_b, TINY)
+    mean = (a.score * length_a + b.score * length_b) / max(length_a + length_b, TINY)
+    score = min(max(mean, min(a.score, b.score)), max(a.score, b.score))  # rounding, or no length, may lead outside
     window_s = (min(a.window_s[0], b.window_s[0]), max(a.window_s[1], b.window_s[1]))
     return Part(first.start_s, last.end_s, score, window_s, first.is_open_before, last.is_open_after)

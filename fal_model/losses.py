@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+import torch.nn.functional as F
 from torch import Tensor
 
 from fal_model.batch import ModelOutput, Targets
-from fal_model.boundary_loss import boundary_loss
+from fal_model.boundary_loss import asked_borders, boundary_loss
 from fal_model.config import LossConfig
 from fal_model.contrast import contrastive_loss
 from fal_model.hierarchy import Hierarchy, counted, path_log_scores
@@ -37,7 +37,41 @@ class LossTerms(NamedTuple):
     embedding: Tensor
 
 
-def compute_losses(output: ModelOutput, targets: Targets, hierarchy: Hierarchy, config: LossConfig) -> LossTerms:
+class Counts(NamedTuple):
+    """Over how much of a batch each loss is a mean, scalars, each at least 1; that of the embedding is by all clips."""
+
+    hierarchy: Tensor
+    leaf: Tensor
+    frame: Tensor
+    boundary: Tensor
+    embedding: Tensor
+
+
+def count_known(targets: Targets, hierarchy: Hierarchy) -> Counts:
+    """Count what the targets say something about: known clips, those with a true leaf, known frames, borders; clips.
+
+    Raises:
+        ValueError: the targets are of other classes.
+    """
+    if targets.labels_BK.shape[-1] != len(hierarchy.parent_K):
+        raise ValueError(f"labels_BK: got {targets.labels_BK.shape[-1]} classes, must be {len(hierarchy.parent_K)}")
+    counts = (
+        targets.label_known_B,
+        (targets.labels_BK.index_select(-1, hierarchy.leaf_L).sum(dim=-1) > 0) & targets.label_known_B,
+        targets.frame_known_BT,
+        asked_borders(targets.offsets_BTL2, targets.offset_known_BTL),
+        torch.ones_like(targets.label_known_B),
+    )
+    return Counts(*(known.float().sum().clamp(min=1) for known in counts))
+
+
+def compute_losses(
+    output: ModelOutput,
+    targets: Targets,
+    hierarchy: Hierarchy,
+    config: LossConfig,
+    whole: Counts | None = None,
+) -> LossTerms:
     """Compare the model's output with what is true.
 
     Args:
@@ -45,6 +79,9 @@ def compute_losses(output: ModelOutput, targets: Targets, hierarchy: Hierarchy, 
         targets: Of the same clips.
         hierarchy: The tree, on the same device.
         config: Weights.
+        whole: What is known of the batch that these clips are a part of: the losses of all parts then add up to those
+            of the batch. That of the embedding does not, for only clips of one part meet: its parts count by their
+            clips. None where these clips are the whole batch.
 
     Returns:
         Scalars; computed in float32 whatever the precision of the output.
@@ -64,6 +101,9 @@ def compute_losses(output: ModelOutput, targets: Targets, hierarchy: Hierarchy, 
         embedding = contrastive_loss(
             output.embedding_BE, targets.labels_BK, targets.label_known_B, config.embedding_temperature
         )
+    if whole is not None:
+        pairs = zip((node, leaf, frame, boundary, embedding), count_known(targets, hierarchy), whole, strict=True)
+        node, leaf, frame, boundary, embedding = (loss * (own / all_) for loss, own, all_ in pairs)
     total = config.hierarchy_weight * node + config.leaf_weight * leaf + config.frame_weight * frame
     total = total + config.boundary_weight * boundary
     if config.embedding_weight:
@@ -159,7 +199,7 @@ def check_targets(output: ModelOutput, targets: Targets, hierarchy: Hierarchy) -
     Values are looked at on the CPU only: a GPU would have to stop for them.
 
     Raises:
-        ValueError: other clips, frames or classes; or a class that is labelled more surely than its parent.
+        ValueError: other clips, frames, classes or leaves; or a class that is labelled more surely than its parent.
     """
     num_classes = len(hierarchy.parent_K)
     want = (*output.frame_logits_BTK.shape[:2], num_classes)
@@ -170,6 +210,13 @@ def check_targets(output: ModelOutput, targets: Targets, hierarchy: Hierarchy) -
         if shape != want:
             raise ValueError(
                 f"{name}: got {list(shape)} clips, frames and classes, must be {list(want)} as output and taxonomy"
+            )
+    want_leaves = (*want[:2], len(hierarchy.leaf_L), 2)
+    for name, offsets in (("offsets_BTL2 of the output", output.offsets_BTL2), ("offsets_BTL2", targets.offsets_BTL2)):
+        if tuple(offsets.shape) != want_leaves:
+            raise ValueError(
+                f"{name}: got {list(offsets.shape)} clips, frames, leaves and sides, must be {list(want_leaves)} as "
+                "output and taxonomy"
             )
     if not can_read_values(targets.labels_BK):
         return

@@ -13,6 +13,7 @@ from fal_model.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 QUERY_CHUNK = 256
 """Rows that are compared with all others at a time."""
 
@@ -85,25 +86,47 @@ def recall_at_k(
     return {k: float(hits_Qk[:, :k].any(axis=1).mean()) for k in ks}
 
 
+def hits_from_the_top(scores_N: Floats, labels_N: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Walk down the scores; rows of equal score count as one step.
+
+    Args:
+        scores_N: Scores of at least one row.
+        labels_N: 1 where a row is true, else 0.
+
+    Returns:
+        True rows so far and rows so far, each [M], after each of M steps.
+    """
+    order_N = np.argsort(-scores_N, kind="stable")
+    hits_N = np.cumsum(labels_N[order_N], dtype=np.float64)
+    is_last_of_tie_N = np.append(np.diff(scores_N[order_N]) != 0, np.array(True))
+    return hits_N[is_last_of_tie_N], np.flatnonzero(is_last_of_tie_N) + 1
+
+
 def average_precision(scores_N: Floats, labels_N: Floats) -> float:
     """Return the area under precision over recall, without interpolation; rows of equal score count as one step.
 
     Returns:
         From 0 to 1; NaN when nothing is true.
     """
-    num_true = float(labels_N.sum())
-    if num_true == 0:
+    if not labels_N.any():
         return float("nan")
-    order_N = np.argsort(-scores_N, kind="stable")
-    hits_N = np.cumsum(labels_N[order_N])
-    last_of_tie_N = np.append(np.diff(scores_N[order_N]) != 0, np.array(True))
-    hits, seen = hits_N[last_of_tie_N], np.flatnonzero(last_of_tie_N) + 1
-    return float((np.diff(np.concatenate(([0.0], hits))) * hits / seen).sum() / num_true)
+    hits_M, seen_M = hits_from_the_top(scores_N, labels_N)
+    return float((np.diff(hits_M, prepend=0.0) * hits_M / seen_M).sum() / hits_M[-1])
 
 
-def mean_average_precision(scores_NK: Floats, labels_NK: Floats) -> float:
-    """Return the mean average precision over the classes that are true at least once; NaN when none is."""
-    values = [average_precision(scores_NK[:, k], labels_NK[:, k]) for k in np.flatnonzero(labels_NK.any(axis=0))]
+def mean_average_precision(scores_NK: Floats, labels_NK: Floats, known_NK: Mask | None = None) -> float:
+    """Return the mean average precision over the classes that are true at least once; NaN when none is.
+
+    Args:
+        scores_NK: Scores.
+        labels_NK: 1 where the class holds, else 0.
+        known_NK: Where the labels say whether it does; other rows are left out for that class. None: everywhere.
+    """
+    known_NK = np.ones(labels_NK.shape, dtype=bool) if known_NK is None else known_NK
+    values = [
+        average_precision(scores_NK[known_NK[:, k], k], labels_NK[known_NK[:, k], k])
+        for k in np.flatnonzero(((labels_NK > 0) & known_NK).any(axis=0))
+    ]
     return float(np.mean(values)) if values else float("nan")
 
 
@@ -114,13 +137,21 @@ class F1(NamedTuple):
     macro: float
 
 
-def f1(scores_NK: Floats, labels_NK: Floats, threshold: float = 0.5) -> F1:
+def f1(scores_NK: Floats, labels_NK: Floats, threshold: float = 0.5, known_NK: Mask | None = None) -> F1:
     """Compare thresholded scores with labels.
+
+    Args:
+        scores_NK: Scores.
+        labels_NK: 1 where the class holds, else 0.
+        threshold: Score from which on a class counts as predicted.
+        known_NK: Where the labels say whether it holds; elsewhere nothing is compared. None: everywhere.
 
     Returns:
         From 0 to 1; NaN when nothing is true and nothing predicted.
     """
     said, true = scores_NK >= threshold, labels_NK > 0
+    if known_NK is not None:
+        said, true = said & known_NK, true & known_NK
     hits_K = (said & true).sum(axis=0)
     size_K = said.sum(axis=0) + true.sum(axis=0)
     if not size_K.any():
@@ -129,12 +160,15 @@ def f1(scores_NK: Floats, labels_NK: Floats, threshold: float = 0.5) -> F1:
     return F1(float(2 * hits_K.sum() / size_K.sum()), float((2 * hits_K[used] / size_K[used]).mean()))
 
 
-def f1_per_level(scores_NK: Floats, labels_NK: Floats, taxonomy: Taxonomy, threshold: float = 0.5) -> list[F1]:
+def f1_per_level(
+    scores_NK: Floats, labels_NK: Floats, taxonomy: Taxonomy, threshold: float = 0.5, known_NK: Mask | None = None
+) -> list[F1]:
     """Return :func:`f1` of the classes of each level, level 0 first."""
     levels = np.array(taxonomy.levels)
+    known_NK = np.ones(labels_NK.shape, dtype=bool) if known_NK is None else known_NK
     return [
-        f1(scores_NK[:, levels == level], labels_NK[:, levels == level], threshold)
-        for level in range(int(levels.max()) + 1)
+        f1(scores_NK[:, at], labels_NK[:, at], threshold, known_NK[:, at])
+        for at in (levels == level for level in range(int(levels.max()) + 1))
     ]
 
 

@@ -68,8 +68,8 @@ class FALModel(nn.Module):
             flow_valid: Where flow is known, bool [B, T]; None means everywhere. Elsewhere flow is never looked at.
 
         Returns:
-            Logits [B, K] and [B, T, K], conditional on each class's parent, and unit embeddings [B, E]; of no clips,
-            when B is 0.
+            Logits [B, K] and [B, T, K], conditional on each class's parent, unit embeddings [B, E], and how far the L
+            leaf classes' borders are from each frame, strata from 0 to 1 [B, T, L, 2]; of no clips, when B is 0.
 
         Raises:
             ValueError: a wrong shape, type or device; and, looked at on the CPU only, flow that is NaN, infinite or
@@ -149,6 +149,7 @@ class FALModel(nn.Module):
 
         Raises:
             OutputError: the directory cannot be written.
+            ConfigError: the calibration is of another taxonomy.
         """
         write_model(directory, self.meta(), self.state_dict())
 
@@ -184,7 +185,7 @@ class FALModel(nn.Module):
 def parameter_budget(model: FALModel) -> dict[str, int]:
     """Count parameters per part; ``total`` comes last."""
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    return parts | {"total": sum(parts.values())}
+    return parts | {"total": sum(p.numel() for p in model.parameters())}
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ def fal_nano() -> ModelConfig:
 
 
 def fal_tiny() -> ModelConfig:
-    """Size the model for labelling on a CPU: a clip takes a core less than a tenth of a second.
+    """Size the model for labelling on a CPU: a clip takes a core about a tenth of a second.
 
     160 px keep visible what a person does. Heads are 64 wide from here on: attention kernels are made for that.
     """

@@ -48,12 +48,19 @@ class ModelMeta:
         taxonomy: The label tree.
         calibration: How logits become scores.
         weights_id: Content hash of the weights.
+
+    Raises:
+        ConfigError: the calibration is of another taxonomy; all that does not fit is listed.
     """
 
     config: ModelConfig
     taxonomy: Taxonomy
     calibration: Calibration
     weights_id: str
+
+    def __post_init__(self) -> None:
+        # What reading would refuse is not to be written.
+        Calibration.from_dict(self.calibration.to_dict(), self.taxonomy)
 
     @property
     def model_id(self) -> str:
@@ -112,12 +119,12 @@ def read_meta(directory: str | Path) -> ModelMeta:
     folder = Path(directory)
     data = read_json(folder / CONFIG_FILE)
     version = data.get("format_version")
-    if not isinstance(version, int) or version < 1:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ModelLoadError(f"{folder / CONFIG_FILE}: format_version: got {version!r}, must be a whole number from 1")
     if version < FORMAT_VERSION:
         raise ModelLoadError(
             f"{folder / CONFIG_FILE}: format_version: got {version}, must be {FORMAT_VERSION}; "
-            "the model was made by an older version of FAL: train or convert again"
+            "the model was made by an older version of FAL: train it again"
         )
     if version > FORMAT_VERSION:
         raise ModelLoadError(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fal_model.calibration import Scaling
+from fal_model.calibration import Scaling, scaled
 
 Floats = npt.NDArray[np.floating]
 Fit = Callable[[Floats, Floats, Floats, npt.NDArray[np.intp]], tuple[Scaling, ...]]
@@ -46,8 +46,11 @@ def fit_levels(logits_NK: Floats, labels_NK: Floats, weights_NK: Floats, levels:
         One scaling per level, level 0 first; all the same where clips that are left out say that it is better so.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or there are not as many levels as classes.
     """
+    _check_shapes(logits_NK, labels_NK, weights_NK)
+    if logits_NK.ndim != len("NK") or logits_NK.shape[1] != len(levels):
+        raise ValueError(f"levels: got {len(levels)} for logits of shape {logits_NK.shape}, must be one per class")
     level_K = np.array(levels, np.intp)
     losses = [_left_out_loss(fit, logits_NK, labels_NK, weights_NK, level_K) for fit in (_fit_shared, _fit_each)]
     best = _fit_each if losses[1] < losses[0] else _fit_shared
@@ -78,8 +81,7 @@ def _left_out_loss(
     for fold in range(FOLDS):
         out, rest = fold_N == fold, fold_N != fold
         scalings = fit(logits_NK[rest], labels_NK[rest], weights_NK[rest], level_K)
-        slope_K = np.array([1 / scalings[level].temperature for level in level_K])
-        x_NK = logits_NK[out] * slope_K + np.array([scalings[level].bias for level in level_K])
+        x_NK = scaled(logits_NK[out], scalings, level_K.tolist())
         loss += float((weights_NK[out] * (np.logaddexp(0, x_NK) - labels_NK[out] * x_NK)).sum())
     return loss
 
@@ -99,10 +101,7 @@ def fit_scaling(logits: Floats, labels: Floats, weights: Floats, prior: Scaling 
     Raises:
         ValueError: the shapes differ.
     """
-    if not logits.shape == labels.shape == weights.shape:
-        raise ValueError(
-            f"labels and weights: got shapes {labels.shape} and {weights.shape}, must be {logits.shape} as logits"
-        )
+    _check_shapes(logits, labels, weights)
     start = prior or Scaling()
     keep = weights.ravel() > 0
     z, y, w = (values.ravel()[keep].astype(np.float64) for values in (logits, labels, weights))
@@ -111,6 +110,13 @@ def fit_scaling(logits: Floats, labels: Floats, weights: Floats, prior: Scaling 
     slope, bias = _minimise(z, y, w, np.array([1 / start.temperature, start.bias]))
     slope = float(np.clip(slope, MIN_SLOPE, MAX_SLOPE))
     return Scaling(temperature=1 / slope, bias=float(np.clip(bias, -MAX_BIAS, MAX_BIAS)))
+
+
+def _check_shapes(logits: Floats, labels: Floats, weights: Floats) -> None:
+    if not logits.shape == labels.shape == weights.shape:
+        raise ValueError(
+            f"labels and weights: got shapes {labels.shape} and {weights.shape}, must be {logits.shape} as logits"
+        )
 
 
 def _minimise(z: Floats, y: Floats, w: Floats, prior: Floats) -> tuple[float, float]:

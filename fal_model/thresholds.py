@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from fal_model.metrics import hits_from_the_top
 from fal_model.taxonomy import Taxonomy
 
 Floats = npt.NDArray[np.floating]
@@ -57,14 +58,10 @@ def best_f1(scores_N: Floats, labels_N: Floats) -> float:
     Returns:
         From 0 to 1; NaN when nothing is true.
     """
-    num_true = float(labels_N.sum())
-    if num_true == 0:
+    if not labels_N.any():
         return float("nan")
-    order_N = np.argsort(-scores_N, kind="stable")
-    hits_N = np.cumsum(labels_N[order_N], dtype=np.float64)
-    f1_N = 2 * hits_N / (np.arange(1, len(hits_N) + 1) + num_true)
-    last_of_tie_N = np.append(np.diff(scores_N[order_N]) != 0, np.array(True))
-    return float(f1_N[last_of_tie_N].max())
+    hits_M, seen_M = hits_from_the_top(scores_N, labels_N)
+    return float((2 * hits_M / (seen_M + hits_M[-1])).max())
 
 
 def listed(scores: Floats, thresholds_K: Floats, taxonomy: Taxonomy) -> npt.NDArray[np.bool_]:

@@ -29,13 +29,18 @@ class Timeline:
         end_s: End of the window, seconds, greater than the start.
 
     Raises:
-        ValueError: no frames, falling times, or an empty window.
+        ValueError: no frames, times that fall or are not finite, or an empty window.
     """
 
     def __init__(self, frame_times_s: Sequence[float], start_s: float, end_s: float) -> None:
         times_s = np.asarray(frame_times_s, np.float64)
-        if len(times_s) == 0 or (np.diff(times_s) < 0).any():
-            raise ValueError(f"frame_times_s: got {list(frame_times_s)}, must be at least one time, none falling")
+        # Asked so that NaN, of which every comparison is false, is refused.
+        if len(times_s) == 0 or not ((np.diff(times_s) >= 0).all() and np.isfinite(times_s).all()):
+            raise ValueError(
+                f"frame_times_s: got {list(frame_times_s)}, must be at least one finite time, none falling"
+            )
+        if not np.isfinite((start_s, end_s)).all():
+            raise ValueError(f"start_s and end_s: got {start_s} and {end_s}, must be finite")
         if not end_s > start_s:
             raise ValueError(f"end_s: got {end_s}, must be greater than start_s ({start_s})")
         self._times_s = np.concatenate(([start_s], np.clip(times_s, start_s, end_s), [end_s]))

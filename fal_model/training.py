@@ -18,7 +18,7 @@ from fal_model.config import TrainConfig
 from fal_model.errors import FalError
 from fal_model.evaluation import Collected
 from fal_model.hierarchy import Hierarchy
-from fal_model.losses import LossTerms, compute_losses
+from fal_model.losses import LossTerms, compute_losses, count_known
 from fal_model.model import FALModel
 from fal_model.recompute import set_recomputed
 
@@ -121,6 +121,10 @@ def train_step(
 ) -> StepMetrics:
     """Learn from one batch.
 
+    Micro-batches add up to the whole batch, whatever their labels leave open, but for the contrast of embeddings: only
+    clips of one micro-batch meet. Each worker takes means over what is known of its own batch, and the mean of the
+    workers' gradients is taken: a known clip or frame counts more on a worker where fewer are known.
+
     Args:
         state: Changed in place.
         batch: Clips on the model's device.
@@ -165,9 +169,10 @@ def train_step(
 
 
 def _accumulate(state: TrainState, run: Callable[..., ModelOutput], batch: ClipBatch, targets: Targets) -> list[Tensor]:
-    """Add up gradients over micro-batches; return the mean loss terms."""
+    """Add up gradients over micro-batches; return the loss terms of the whole batch."""
     size = state.config.micro_batch or len(batch)
     device = batch.frames_BTCHW.device.type
+    whole = count_known(targets, state.hierarchy) if size < len(batch) else None
     totals = [torch.zeros((), device=batch.frames_BTCHW.device) for _ in LossTerms._fields]
     for start in range(0, len(batch), size):
         stop = min(start + size, len(batch))
@@ -175,10 +180,9 @@ def _accumulate(state: TrainState, run: Callable[..., ModelOutput], batch: ClipB
         with _synchronised(run, is_last=stop == len(batch)):
             with torch.autocast(device, torch.bfloat16, enabled=state.config.is_bf16):
                 output = run(part.frames_BTCHW, part.flow_BTCHW, part.flow_valid_BT)
-            terms = compute_losses(output, truth, state.hierarchy, state.config.loss)
-            share = (stop - start) / len(batch)
-            torch.autograd.backward(terms.total * share)
-        totals = [total + term.detach() * share for total, term in zip(totals, terms, strict=True)]
+            terms = compute_losses(output, truth, state.hierarchy, state.config.loss, whole)
+            torch.autograd.backward(terms.total)
+        totals = [total + term.detach() for total, term in zip(totals, terms, strict=True)]
     return totals
 
 
@@ -201,21 +205,26 @@ def _update_average(state: TrainState) -> None:
 
 @torch.no_grad()
 def collect(model: nn.Module, batches: Batches) -> Collected:
-    """Run a model, or a wrapped one, over labelled batches, in evaluation mode; the mode is put back afterwards.
+    """Run a model, or a wrapped one, over labelled batches, in evaluation mode; the mode is put back, also on an error.
 
     Raises:
         FalError: there is no clip with known labels.
     """
     was_training = model.training
     model.eval()
-    rows: list[tuple[Tensor, ...]] = []
-    for batch, targets in batches:
-        output: ModelOutput = model(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT)
-        known_B, known_BT = targets.label_known_B, targets.frame_known_BT
-        pairs = (output.logits_BK[known_B], targets.labels_BK[known_B])
-        frame_pairs = (output.frame_logits_BTK[known_BT], targets.frame_labels_BTK[known_BT])
-        rows.append((*pairs, *frame_pairs, output.embedding_BE[known_B]))
-    model.train(was_training)
+    try:
+        rows = [_known_rows(model, batch, targets) for batch, targets in batches]
+    finally:
+        model.train(was_training)
     if not sum(len(row[0]) for row in rows):
         raise FalError("evaluation: got no clip with known labels, needs at least one")
     return Collected(*(torch.cat(column).float().cpu().numpy() for column in zip(*rows, strict=True)))
+
+
+def _known_rows(model: nn.Module, batch: ClipBatch, targets: Targets) -> tuple[Tensor, ...]:
+    """Return what is said and true of known clips and frames, in the order of :class:`Collected`."""
+    output: ModelOutput = model(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT)
+    known_B, known_BT = targets.label_known_B, targets.frame_known_BT
+    pairs = (output.logits_BK[known_B], targets.labels_BK[known_B])
+    frame_pairs = (output.frame_logits_BTK[known_BT], targets.frame_labels_BTK[known_BT])
+    return (*pairs, *frame_pairs, output.embedding_BE[known_B])

@@ -75,3 +75,21 @@ def check_shares(name: str, values: Tensor) -> None:
     low, high = (float(x) for x in torch.aminmax(values))
     if not (low >= 0 and high <= 1):
         raise ValueError(f"{name}: got values from {low:g} to {high:g}, must be from 0 to 1")
+
+
+def check_distances(name: str, values: Tensor, known: Tensor) -> None:
+    """Check that values are distances wherever they are said to be known.
+
+    Args:
+        name: What a message shall call the values.
+        values: Shape [..., sides].
+        known: Where they are known, bool [...]; elsewhere nothing is looked at.
+
+    Raises:
+        ValueError: a known one is NaN, infinite or negative; on the CPU only.
+    """
+    if not can_read_values(values):
+        return
+    is_bad = known[..., None] & ~((values >= 0) & values.isfinite())
+    if is_bad.any():
+        raise ValueError(f"{name}: got {float(values[is_bad][0]):g} where it is known, must be finite and ≥ 0")

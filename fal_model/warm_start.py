@@ -19,14 +19,14 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fal_model.config import ModelConfig
 from fal_model.encoder import COLOURS_FROM_RGB, PIXEL_MEAN, PIXEL_STD, PatchEmbedding
 from fal_model.errors import ModelLoadError
 from fal_model.model import FALModel
-from fal_model.warm_start_vit import VitWeights, sinusoids
+from fal_model.warm_start_vit import VitWeights
 
 RESIDUAL_OUTPUTS = ("time.out", "space.out", "mlp.out")
 """With these at zero, a block passes its input on."""
@@ -162,15 +162,13 @@ def _start_embedding(embed: PatchEmbedding, weights: VitWeights) -> tuple[str, .
     if isinstance(embed.norm, nn.LayerNorm) and weights.input_norm is not None:
         embed.norm.weight.copy_(weights.input_norm["weight"])
         embed.norm.bias.copy_(weights.input_norm["bias"])
-    num_patches, width = embed.space_PD.shape
-    learned = len(weights.space_PD) > 0
-    embed.space_PD.copy_(_resize_grid(weights.space_PD, num_patches) if learned else sinusoids(num_patches, width))
+    embed.space_PD.copy_(_resize_grid(weights, len(embed.space_PD)))
     if weights.time_TD is None:
         embed.time_TD.zero_()
     else:
         embed.time_TD.copy_(_resize_times(weights.time_TD, len(embed.time_TD)))
     is_resized = {
-        "space_PD": learned and len(weights.space_PD) != num_patches,
+        "space_PD": len(weights.space_PD) != len(embed.space_PD),
         "time_TD": weights.time_TD is not None and len(weights.time_TD) != len(embed.time_TD),
     }
     return tuple(name for name, yes in is_resized.items() if yes)
@@ -191,12 +189,12 @@ def _for_our_pixels(weights: VitWeights) -> tuple[Tensor, Tensor]:
     return ours_DKN.flatten(1).float(), bias_D.float()
 
 
-def _resize_grid(space_PD: Tensor, num_patches: int) -> Tensor:
+def _resize_grid(weights: VitWeights, num_patches: int) -> Tensor:
     """Interpolate positions of a square grid to another; bicubic, antialiased where it gets coarser."""
-    if len(space_PD) == num_patches:
-        return space_PD
-    old, new = math.isqrt(len(space_PD)), math.isqrt(num_patches)
-    picture = space_PD.T.reshape(1, -1, old, old)
+    if len(weights.space_PD) == num_patches:
+        return weights.space_PD
+    new = math.isqrt(num_patches)
+    picture = weights.space_PD.T.reshape(1, -1, weights.grid, weights.grid)
     resized = F.interpolate(picture, size=(new, new), mode="bicubic", align_corners=False, antialias=True)
     return resized.flatten(2)[0].T
 

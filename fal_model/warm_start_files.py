@@ -33,11 +33,13 @@ class Settings:
         pixels: Normalisation of pixels.
         activation: Of the MLPs.
         num_heads: Attention heads.
+        image_px: Edge of the pictures that positions are made for, pixels.
     """
 
     pixels: Pixels | None = None
     activation: Activation | None = None
     num_heads: int | None = None
+    image_px: int | None = None
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -116,10 +118,40 @@ def _read_settings(folder: Path) -> Settings:
         or _pixels(folder / CONFIG_FILE, timm, "mean", "std")
         or _pixels(folder / OPEN_CLIP_CONFIG_FILE, _mapping(open_clip.get("preprocess_cfg")), "mean", "std")
     )
-    num_heads = vision.get("num_attention_heads")
-    if num_heads is not None and (not isinstance(num_heads, int) or num_heads < 1):
-        raise ModelLoadError(f"{folder / CONFIG_FILE}: num_attention_heads: got {num_heads!r}, must be at least 1")
-    return Settings(pixels, _activation(folder, vision, open_clip), num_heads)
+    _check_architecture(folder / CONFIG_FILE, config.get("architecture"))
+    num_heads = checked_count(f"{folder / CONFIG_FILE}: num_attention_heads", vision.get("num_attention_heads"))
+    return Settings(pixels, _activation(folder, vision, open_clip), num_heads, _image_px(folder / CONFIG_FILE, vision))
+
+
+def _check_architecture(path: Path, name: object) -> None:
+    """Refuse timm's models with norms after attention and MLP: their tensors have the names of those with norms before.
+
+    Raises:
+        ModelLoadError: it is one of them.
+    """
+    if "_rpn_" in f"{name}_":
+        raise ModelLoadError(f"{path}: architecture: got {name!r}, must be one with norms before attention and MLP")
+
+
+def _image_px(path: Path, vision: dict[str, Any]) -> int | None:
+    """Read the edge of the pictures; rows and columns may be given apart, and must be equal."""
+    size = vision.get("image_size")
+    if isinstance(size, list):
+        if len(size) != 2 or size[0] != size[1]:  # noqa: PLR2004 - rows, columns
+            raise ModelLoadError(f"{path}: image_size: got {size!r}, must be one number or two equal ones")
+        size = size[0]
+    return checked_count(f"{path}: image_size", size)
+
+
+def checked_count(what: str, value: object) -> int | None:
+    """Check a number that may be left out.
+
+    Raises:
+        ModelLoadError: not a whole number of at least 1.
+    """
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ModelLoadError(f"{what}: got {value!r}, must be a whole number of at least 1")
 
 
 def _activation(folder: Path, vision: dict[str, Any], open_clip: dict[str, Any]) -> Activation | None:

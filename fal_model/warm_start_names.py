@@ -20,6 +20,8 @@ class Pixels(NamedTuple):
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = Pixels((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+KINETICS = Pixels((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+"""What the authors of TimeSformer train with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,7 @@ class Naming:
             ``space.scale`` and ``mlp.scale`` are LayerScales, full names.
         optional: Full names within a block that may be there or not.
         required: Full names without which it is another family, whose blocks look alike.
+        forbidden: Full names with which it is another family, whose blocks look alike.
         pixels: How the family's pixels are normalised.
         activation: Of the family's MLPs.
         is_video: The patch embedding spans more than one frame.
@@ -53,6 +56,7 @@ class Naming:
     input_norm: str = ""
     optional: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
     pixels: Pixels = IMAGENET
     activation: Activation = Activation.GELU
     is_video: bool = False
@@ -195,6 +199,7 @@ TIMESFORMER = Naming(
         "time.out": ("temporal_attention.output.dense",),
         "time.dense": ("temporal_dense",),
     },
+    pixels=KINETICS,
 )
 
 VIDEOMAE = Naming(
@@ -205,12 +210,15 @@ VIDEOMAE = Naming(
     positions="",
     parts=_HF_PARTS,
     optional=("attention.attention.q_bias", "attention.attention.v_bias"),
+    forbidden=("embeddings.cls_token", "embeddings.position_embeddings"),  # ViViT, whose block names are the same
     is_video=True,
 )
 
 NAMINGS = (TIMM, TIMESFORMER, VIDEOMAE, HF_VIT, HF5_VIT, HF_DINOV2, HF5_DINOV2, HF_CLIP, OPENAI_CLIP)
 
-_CHANGES_THE_FUNCTION = re.compile(r"regist|reg_token|dist_token|distillation|relative_position|rel_pos|rope")
+_CHANGES_THE_FUNCTION = re.compile(
+    r"regist|reg_token|dist_token|distillation|detection_token|relative_position|rel_pos|rope"
+)
 """Parts of transformers that ours has not; a checkpoint with one of these cannot be loaded without changing it."""
 
 
@@ -250,6 +258,11 @@ def weight_name(part: str) -> str:
 def bias_name(part: str) -> str:
     """Return the name of a layer's bias."""
     return f"{part}_bias" if part.endswith(".in_proj") else f"{part}.bias"
+
+
+def intruders(naming: Naming, prefix: str, names: Iterable[str]) -> list[str]:
+    """List the tensors that say that a checkpoint is of another family, though its blocks have a naming's names."""
+    return sorted({prefix + name for name in naming.forbidden}.intersection(names))
 
 
 def strangers(naming: Naming, prefix: str, names: Iterable[str]) -> list[str]:

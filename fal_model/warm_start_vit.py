@@ -15,11 +15,17 @@ from fal_model.config import Activation
 from fal_model.errors import ModelLoadError
 from fal_model.pretrained import weights_id
 from fal_model.spec import content_id
-from fal_model.warm_start_files import checked_pixels, read_checkpoint
-from fal_model.warm_start_names import NAMINGS, Naming, Pixels, bias_name, recognise, strangers, weight_name
+from fal_model.warm_start_files import Settings, checked_count, checked_pixels, read_checkpoint
+from fal_model.warm_start_names import NAMINGS, Naming, Pixels, bias_name, intruders, recognise, strangers, weight_name
 
 HEAD_WIDTH = 64
 """Of all published models of these families; taken where no settings tell the number of heads."""
+
+IMAGE_PX = 224
+"""Edge of the pictures of all published VideoMAE; taken where no settings tell it."""
+
+MAX_GRID = 256
+"""Far above any published grid: a wrong number must not fill the memory with positions."""
 
 NUM_SHOWN = 5
 
@@ -73,7 +79,7 @@ class VitWeights:
 
     @property
     def grid(self) -> int:
-        """Return the edge of the grid of patches that positions were learned for."""
+        """Return the edge of the grid of patches that the positions are of."""
         return math.isqrt(len(self.space_PD))
 
     @property
@@ -97,8 +103,8 @@ def load_vit(
     """Read a published vision transformer.
 
     What an argument gives goes before what the folder's settings say, and that before the custom of the family: for
-    pixels ImageNet's mean and deviation, of CLIP its own, of transformers' ViT 0.5; for the activation GELU, of CLIP
-    its quick one; heads are 64 wide.
+    pixels ImageNet's mean and deviation, of CLIP and TimeSformer their own, of transformers' ViT 0.5; for the
+    activation GELU, of CLIP its quick one; heads are 64 wide, and VideoMAE's pictures 224 pixels.
 
     Args:
         path: A ``.safetensors`` file, or a folder as on the Hugging Face hub, of which the settings are read too.
@@ -112,27 +118,18 @@ def load_vit(
     state, settings = read_checkpoint(path)
     if pixels is not None:
         pixels = checked_pixels("pixels", pixels.mean, pixels.std)
-    found = recognise({name: tensor.ndim for name, tensor in state.items()})
-    if found is None:
-        raise ModelLoadError(
-            f"{path}: got tensors named {_some(sorted(state))}; must be a vision transformer in the naming of "
-            f"{', '.join(naming.title for naming in NAMINGS)}"
-        )
-    naming, prefix = found
-    unknown = strangers(naming, prefix, state)
-    if unknown:
-        raise ModelLoadError(
-            f"{path}: {naming.title}: cannot take over {_some(unknown)}; a block must be attention, an MLP of two "
-            "layers, two norms and LayerScales, without register tokens, gates or relative positions"
-        )
+    num_heads = checked_count("num_heads", num_heads)
+    naming, prefix = _recognised(path, state)
     tensors = _Tensors(str(path), state, prefix)
-    width = len(tensors.take(f"{naming.patch}.weight"))
+    patch_DCHW, patch_bias_D = _patch(tensors, naming)
+    width = len(patch_DCHW)
     heads = num_heads or settings.num_heads or max(width // HEAD_WIDTH, 1)
     if width % heads:
         raise ModelLoadError(f"{path}: num_heads: got {heads}, must divide the width {width}")
-    patch_DCHW, patch_bias_D = _patch(tensors, naming, width)
-    token_D, space_PD = _positions(tensors, naming, width)
-    time_TD = tensors.take(naming.times)[0] if naming.times else None
+    if naming.positions:
+        token_D, space_PD = _positions(tensors, naming, width)
+    else:
+        token_D, space_PD = None, _computed_positions(str(path), settings, patch_DCHW)
     has_input_norm = bool(naming.input_norm) and tensors.has(f"{naming.input_norm}.weight")
     return VitWeights(
         source=str(path),
@@ -144,12 +141,36 @@ def load_vit(
         patch_bias_D=patch_bias_D,
         token_D=token_D,
         space_PD=space_PD,
-        time_TD=time_TD,
+        time_TD=_times(tensors, naming, width) if naming.times else None,
         input_norm=tensors.layer((naming.input_norm,), width) if has_input_norm else None,
         blocks=tuple(_block(tensors, naming, i, width) for i in range(tensors.count(naming.block))),
         used=tuple(sorted(tensors.used)),
         left_out=tuple(sorted(set(state) - tensors.used)),
     )
+
+
+def _recognised(path: str | Path, state: Mapping[str, Tensor]) -> tuple[Naming, str]:
+    """Find the naming and what stands before its names, and check that it is all that the encoder computes."""
+    found = recognise({name: tensor.ndim for name, tensor in state.items()})
+    if found is None:
+        raise ModelLoadError(
+            f"{path}: got tensors named {_some(sorted(state))}; must be a vision transformer in the naming of "
+            f"{', '.join(naming.title for naming in NAMINGS)}"
+        )
+    naming, prefix = found
+    others = intruders(naming, prefix, state)
+    if others:
+        raise ModelLoadError(
+            f"{path}: {naming.title}: got {_some(others)}, must not be there: its blocks are named like those of "
+            f"{naming.title}, but it is another model"
+        )
+    unknown = strangers(naming, prefix, state)
+    if unknown:
+        raise ModelLoadError(
+            f"{path}: {naming.title}: cannot take over {_some(unknown)}; a block must be attention, an MLP of two "
+            "layers, two norms and LayerScales, without register tokens, gates or relative positions"
+        )
+    return naming, prefix
 
 
 class _Tensors:
@@ -171,11 +192,17 @@ class _Tensors:
         if not tensor.is_floating_point():
             raise ModelLoadError(f"{self.source}: {key}: got {tensor.dtype}, must be floating point")
         if shape and tensor.shape != shape:
-            raise ModelLoadError(f"{self.source}: {key}: got {list(tensor.shape)}, must be {list(shape)}")
+            raise self.misshapen(name, str(list(shape)))
+        tensor = tensor.float()  # before the look at its values, which torch cannot take at those of 8 bits
         if not tensor.isfinite().all():
             raise ModelLoadError(f"{self.source}: {key}: holds infinite values or NaN, must be finite")
         self.used.add(key)
-        return tensor.float()
+        return tensor
+
+    def misshapen(self, name: str, allowed: str) -> ModelLoadError:
+        """Return the error for a tensor of a shape that is not allowed."""
+        key = self.prefix + name
+        return ModelLoadError(f"{self.source}: {key}: got {list(self.state[key].shape)}, must be {allowed}")
 
     def layer(self, names: tuple[str, ...], *shape: int) -> dict[str, Tensor]:
         """Return weight and bias of a layer that may lie in several parts, one below the other; no bias is zeros."""
@@ -194,39 +221,63 @@ class _Tensors:
         return len(numbers)
 
 
-def _patch(tensors: _Tensors, naming: Naming, width: int) -> tuple[Tensor, Tensor]:
-    weight = tensors.take(f"{naming.patch}.weight")
+def _patch(tensors: _Tensors, naming: Naming) -> tuple[Tensor, Tensor]:
+    """Return weight [D, 3, P, P] and bias [D] of the patch embedding, the frames of a tubelet summed up."""
+    name, bias = f"{naming.patch}.weight", f"{naming.patch}.bias"
+    weight = tensors.take(name)
+    shape = weight.shape
+    if shape[1:2] != (3,) or len(shape) != 4 + naming.is_video or shape[-1] != shape[-2] or 0 in shape:
+        allowed = "[width, 3, frames, P, P]" if naming.is_video else "[width, 3, P, P]"
+        raise tensors.misshapen(name, f"{allowed}: patches are square and have three colours")
     if naming.is_video:
         weight = weight.sum(dim=2)
-    if weight.ndim != 4 or weight.shape[1] != 3 or weight.shape[2] != weight.shape[3]:  # noqa: PLR2004 - width, colours, rows, columns
-        raise ModelLoadError(
-            f"{tensors.source}: {tensors.prefix}{naming.patch}.weight: got {list(weight.shape)}, must be "
-            "[width, 3, P, P]: patches are square and have three colours"
-        )
-    bias = f"{naming.patch}.bias"
-    return weight, tensors.take(bias, width) if tensors.has(bias) else torch.zeros(width)
+    return weight, tensors.take(bias, len(weight)) if tensors.has(bias) else torch.zeros(len(weight))
 
 
 def _positions(tensors: _Tensors, naming: Naming, width: int) -> tuple[Tensor | None, Tensor]:
     """Return the class token with its position, and the positions of the patches."""
-    if not naming.positions:
-        return None, torch.empty(0, width)
-    token_D = tensors.take(naming.token).reshape(-1) if tensors.has(naming.token) else None
+    token_D = None
+    if tensors.has(naming.token):
+        token_D = tensors.take(naming.token)
+        if token_D.shape not in {(width,), (1, 1, width)}:
+            raise tensors.misshapen(naming.token, f"[{width}] or [1, 1, {width}]")
+        token_D = token_D.flatten()
     positions = tensors.take(naming.positions)
-    if positions.shape[-1:] != (width,) or (token_D is not None and len(token_D) != width):
-        raise ModelLoadError(
-            f"{tensors.source}: {tensors.prefix}{naming.positions}: got {list(positions.shape)} and a class token of "
-            f"{0 if token_D is None else len(token_D)} channels, must have the {width} channels of the patch embedding"
+    count = positions.shape[-2] if positions.ndim > 1 else 0
+    if positions.shape not in {(count, width), (1, count, width)}:
+        count = 0
+    first = int(token_D is not None and _is_square(count - 1))
+    if count <= first or not _is_square(count - first):
+        raise tensors.misshapen(
+            naming.positions,
+            f"[P, {width}] or [1, P, {width}], P positions of a square grid and at most one class token before them",
         )
-    positions_PD = positions.reshape(-1, width)
-    if token_D is not None and math.isqrt(len(positions_PD) - 1) ** 2 == len(positions_PD) - 1:
-        token_D, positions_PD = token_D + positions_PD[0], positions_PD[1:]
-    if math.isqrt(len(positions_PD)) ** 2 != len(positions_PD):
-        raise ModelLoadError(
-            f"{tensors.source}: {tensors.prefix}{naming.positions}: got {list(positions.shape)}, must be positions of "
-            "a square grid and at most one class token"
-        )
-    return token_D, positions_PD
+    positions_PD = positions.reshape(count, width)
+    if token_D is not None and first:
+        token_D = token_D + positions_PD[0]
+    return token_D, positions_PD[first:]
+
+
+def _times(tensors: _Tensors, naming: Naming, width: int) -> Tensor:
+    """Return the positions of the frames."""
+    times = tensors.take(naming.times)
+    if times.shape != (1, max([1, *times.shape[1:2]]), width):
+        raise tensors.misshapen(naming.times, f"[1, frames, {width}] of at least one frame")
+    return times[0]
+
+
+def _computed_positions(source: str, settings: Settings, patch_DCHW: Tensor) -> Tensor:
+    """Return VideoMAE's positions of the first tubelet, numbered in the grid that the checkpoint was trained on."""
+    width, patch_px = len(patch_DCHW), patch_DCHW.shape[-1]
+    image_px = settings.image_px or IMAGE_PX
+    grid = image_px // patch_px
+    if not 1 <= grid <= MAX_GRID:
+        raise ModelLoadError(f"{source}: image_size: got {image_px}, must be 1 to {MAX_GRID} patches of {patch_px} px")
+    return sinusoids(grid**2, width)
+
+
+def _is_square(number: int) -> bool:
+    return number >= 0 and math.isqrt(number) ** 2 == number
 
 
 def sinusoids(num_positions: int, width: int) -> Tensor:

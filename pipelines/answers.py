@@ -9,6 +9,7 @@ from fal_model.errors import FailureKind, VideoError, printable
 from fal_model.spec import ClipSpec
 from pipelines.clips import VideoInfo
 from pipelines.limits import DecodeLimits
+from pipelines.sampling import count_windows
 from pipelines.scan import NUM_PICTURES, DeepCount, VideoFacts
 
 MAX_HEADER_BYTES = 64 * 2**10
@@ -81,13 +82,14 @@ def read_info(header: dict[str, Any], spec: ClipSpec, limits: DecodeLimits) -> V
         "rotation_deg": 270,
         "mean_fps": 1e9,
         "num_frames": limits.max_frames,
-        "num_clips": limits.max_duration_s / spec.window_s + 1,
+        "num_clips": count_windows(limits.max_duration_s, spec.window_s, spec.window_overlap),
     }
     values = {name: header.get(name) for name in VideoInfo.__dataclass_fields__}
     is_text = isinstance(values["codec"], str) and isinstance(values["container"], str)
     if (
         header["type"] != "info"
         or not is_text
+        or not isinstance(values["is_seekable"], bool)
         or not _are_within(values, ranges)
         or not all(values[name] for name in ("duration_s", "num_frames", "num_clips"))
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,26 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:  # whatever stopped the write, the half-written file goes and the error travels on
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def link(source: Path, target: Path) -> bool:
+    """Give a file a second name, in place of what has it; tell whether the file system allows it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    name = target.parent / f"{PREFIX}{uuid.uuid4().hex}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, name)
+        name.replace(target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        return False
+    finally:
+        name.unlink(missing_ok=True)  # a name of the file that has the target's already is not renamed, but left
+    return True
 
 
 def clear_leftovers(folder: Path) -> None:

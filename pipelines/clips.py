@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -23,6 +24,8 @@ from pipelines.pictures import Picture, PictureReader, in_order
 
 LOOK_SIZE_PX = 24
 """Size at which candidate frames are compared."""
+MAX_LEAD_S = 60.0
+"""Most seconds of a video that may be decoded in vain to reach a frame of it, for it to be done in ranges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class VideoInfo:
         mean_fps: Presented frames per second.
         num_frames: Presented frames.
         num_clips: Windows the video is cut into; clips of which nothing could be decoded are not delivered.
+        is_seekable: Whether windows far into the video can be decoded without what lies before them.
     """
 
     duration_s: float
@@ -50,6 +54,14 @@ class VideoInfo:
     mean_fps: float
     num_frames: int
     num_clips: int
+    is_seekable: bool
+
+    def served(self, windows: range | None) -> range:
+        """Return the windows that are delivered when these are asked for, None for all."""
+        everything = range(self.num_clips)
+        return (
+            everything if windows is None or not self.is_seekable else windows[: max(0, self.num_clips - windows.start)]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +98,12 @@ class Clip:
 
 
 def prepare_clips(
-    source: BinaryIO, spec: ClipSpec, limits: DecodeLimits, *, with_flow: bool = True
+    source: BinaryIO,
+    spec: ClipSpec,
+    limits: DecodeLimits,
+    *,
+    with_flow: bool = True,
+    windows: range | None = None,
 ) -> tuple[VideoInfo, Iterator[Clip]]:
     """Read a video into clips, in this process.
 
@@ -100,28 +117,34 @@ def prepare_clips(
         limits: What the video may cost.
         with_flow: Whether to measure flow; a model without a flow stream needs none, and then ``flow_valid_T`` is
             False everywhere. The frames are the same.
+        windows: Only these windows, one after the other; None for all. What is decoded of a whole video in ranges is
+            the same, clip for clip. A video in which frames far on cannot be found without those before is done as a
+            whole, see :meth:`VideoInfo.served`.
 
     Returns:
-        Facts about the video, and its clips in order.
+        Facts about the whole video, and the clips asked for in order. Of a video that is done in ranges a range may
+        give no clip at all.
 
     Raises:
         VideoError: the video cannot be used; also while the clips are taken.
     """
     reader = PictureReader(source, limits)
     try:
-        clips = clips_of(reader, spec, with_flow=with_flow)
-        first = _first(reader, clips)
-        info = _info(reader, spec)
+        before = _info(reader, spec)
+        served = before.served(windows)
+        clips = clips_of(reader, spec, with_flow=with_flow, windows=served)
+        first = _first(reader, clips, is_whole=len(served) == before.num_clips)
+        info = _info(reader, spec)  # how the picture is turned is only known with the first one
     except BaseException:  # whatever it was travels on
         reader.close()
         raise
     return info, _closing(reader, first, clips)
 
 
-def _first(reader: PictureReader, clips: Iterator[Clip]) -> Clip:
-    """Return the first clip; a video that has none is an error."""
+def _first(reader: PictureReader, clips: Iterator[Clip], *, is_whole: bool) -> Clip | None:
+    """Return the first clip; a whole video that has none is an error."""
     first = next(clips, None)
-    if first is None:
+    if first is None and is_whole:
         raise reader.nothing_decoded()
     return first
 
@@ -139,23 +162,28 @@ def _info(reader: PictureReader, spec: ClipSpec) -> VideoInfo:
         mean_fps=len(reader.table) / duration_s,
         num_frames=len(reader.table),
         # Cuts move borders, not their number.
-        num_clips=len(sampling.cut_windows(duration_s, spec.window_s, overlap=spec.window_overlap)),
+        num_clips=sampling.count_windows(duration_s, spec.window_s, spec.window_overlap),
+        is_seekable=reader.longest_lead_s() <= MAX_LEAD_S,
     )
 
 
-def _closing(reader: PictureReader, first: Clip, rest: Iterator[Clip]) -> Iterator[Clip]:
+def _closing(reader: PictureReader, first: Clip | None, rest: Iterator[Clip]) -> Iterator[Clip]:
     with closing(reader):
-        yield first
+        if first is not None:
+            yield first
         yield from rest
 
 
-def clips_of(reader: PictureReader, spec: ClipSpec, *, with_flow: bool = True) -> Iterator[Clip]:
+def clips_of(
+    reader: PictureReader, spec: ClipSpec, *, with_flow: bool = True, windows: range | None = None
+) -> Iterator[Clip]:
     """Take the clips of an opened video, in order.
 
     Args:
         reader: The video; not closed here.
         spec: What a clip is.
         with_flow: See :func:`prepare_clips`.
+        windows: The windows to take, None for all.
 
     Yields:
         Clips of the windows of which something could be decoded.
@@ -165,14 +193,15 @@ def clips_of(reader: PictureReader, spec: ClipSpec, *, with_flow: bool = True) -
     """
     pixels.use_one_thread()
     table, flow, seen = reader.table, FlowEstimator(spec), Seen()
-    for plan, pictures in _decoded(reader, _plans(table, spec, with_flow=with_flow), spec.size_px):
+    for plan, pictures in _decoded(reader, _plans(table, spec, windows, with_flow=with_flow), spec.size_px):
         frames = _settle(plan.strata, pictures, table)
         if any(frame in pictures for frame in frames):
             neighbours = [plan.neighbour_of[frame] for frame in frames]
             until_s = table.until_s[frames]
             clip, looked_at = _assemble(plan, frames, neighbours, pictures, until_s=until_s, spec=spec, flow=flow)
-            if looked_at:
-                yield replace(clip, covered_s=seen.add(looked_at))
+            covered_s = seen.add(plan.window[0], looked_at)
+            if looked_at and (windows is None or plan.index in windows):
+                yield replace(clip, covered_s=covered_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +217,15 @@ class _Plan:
         return {*self.neighbour_of, *(n for n in self.neighbour_of.values() if n is not None)}
 
 
-def _plans(table: FrameTable, spec: ClipSpec, *, with_flow: bool) -> Iterator[_Plan]:
+def _plans(table: FrameTable, spec: ClipSpec, asked: range | None, *, with_flow: bool) -> Iterator[_Plan]:
+    """Plan the windows asked for, and those before them that have time in common with the first of these."""
     cuts, novelty = cut_frames(table), Novelty(table)
     max_gap_s = MAX_GAP_STEPS * spec.flow_step_s
     windows = sampling.cut_windows(table.duration_s, spec.window_s, table.times_s[cuts].tolist(), spec.window_overlap)
-    for index, window in enumerate(windows):
-        if _shows_nothing(table, window, spec.num_frames):
+    first, stop = (asked.start, asked.stop) if asked is not None else (0, len(windows))
+    begins_s = windows[first][0] if first < len(windows) else math.inf
+    for index, window in enumerate(windows[:stop]):
+        if (index < first and window[1] <= begins_s) or _shows_nothing(table, window, spec.num_frames):
             continue
         strata = sampling.plan_frames(table, novelty, window, spec.num_frames, spec.sampling)
         candidates = sorted({frame for stratum in strata for frame in stratum})
@@ -234,17 +266,19 @@ class Seen:
     def __init__(self) -> None:
         self._spans_s: list[tuple[float, float]] = []
 
-    def add(self, spans_s: Sequence[tuple[float, float]]) -> float:
+    def add(self, window_start_s: float, spans_s: Sequence[tuple[float, float]]) -> float:
         """Add what was looked at in the next window.
 
         Args:
+            window_start_s: Where the window begins, seconds; no earlier than the one before.
             spans_s: Start and end of each stratum that was looked at, rising, seconds.
 
         Returns:
             How much of it was not looked at in windows before, seconds.
         """
-        # Windows begin later and later: what ended before this one begins is never met again.
-        self._spans_s = [span for span in self._spans_s if span[1] > spans_s[0][0]]
+        # Windows begin later and later: what ended before this one begins is never met again. What was looked at may
+        # begin later than the window does, where its first frames are damaged.
+        self._spans_s = [span for span in self._spans_s if span[1] > window_start_s]
         fresh_s = 0.0
         for start_s, end_s in spans_s:
             again_s = sum(max(0.0, min(end_s, b) - max(start_s, a)) for a, b in self._spans_s)

@@ -15,8 +15,10 @@ class LabelConfig:
     """How a corpus is labelled.
 
     Attributes:
-        part_videos: Videos per part; a part is the unit of resuming and of output files.
+        part_videos: About how many videos share a part, the unit of resuming and of output files; at most twice as many
+            parts are made as this asks for.
         batch_clips: Clips per model batch.
+        piece_windows: Most windows of one video that one worker does; a longer video is shared out among workers.
         threshold: Lowest calibrated score of a label in the output; None takes those that were fitted for each class.
         segment_threshold: Lowest calibrated score of a frame that belongs to a segment; None takes the fitted ones.
         max_labels: Most labels per video in the output, best first.
@@ -28,13 +30,14 @@ class LabelConfig:
 
     part_videos: Annotated[int, Range(ge=1, le=100_000)] = 64
     batch_clips: Annotated[int, Range(ge=1, le=4096)] = 16
+    piece_windows: Annotated[int, Range(ge=1, le=1_000_000)] = 60
     threshold: Annotated[float, Range(ge=0, le=1)] | None = None
     segment_threshold: Annotated[float, Range(ge=0, le=1)] | None = None
     max_labels: Annotated[int, Range(ge=1, le=10_000)] = 50
     max_segments: Annotated[int, Range(ge=1, le=1_000_000)] = 1000
     max_failed_share: Annotated[float, Range(ge=0, le=1)] = 0.1
     limit: Annotated[int, Range(ge=0)] = 0
-    thumbnails: Annotated[int, Range(ge=0, le=100_000)] = 400
+    thumbnails: Annotated[int, Range(ge=0, le=100_000)] = 2000
 
     def __post_init__(self) -> None:
         _raise_problems("label", self)
@@ -106,15 +109,24 @@ class Resources:
 
     Attributes:
         decode_workers: Decode actors, one core each; 0 means one for each core the model workers leave.
+        max_decode_workers: So many decode actors may it become while there is more work than they can do, which makes a
+            cluster that can grow do so; 0 means none are added.
         model_workers: Model actors; 0 means one per GPU, or one on a machine without.
-        model_cpus: Cores of each model actor.
+        max_model_workers: So many model actors may it become; 0 means none are added.
+        model_cpus: Cores of each model actor. Without a GPU it computes on one, so that every run gives the same bits;
+            to use more cores take more actors.
         model_gpus: GPUs of each model actor; 0 runs on the CPU.
+        stall_s: How long a worker may give no sign of life before it is ended and its work done again, seconds; longer
+            than any single step may take: a wait for the decoder, an object fetched from S3, a batch of the model.
     """
 
     decode_workers: Annotated[int, Range(ge=0, le=100_000)] = 0
+    max_decode_workers: Annotated[int, Range(ge=0, le=100_000)] = 0
     model_workers: Annotated[int, Range(ge=0, le=10_000)] = 0
+    max_model_workers: Annotated[int, Range(ge=0, le=10_000)] = 0
     model_cpus: Annotated[float, Range(ge=0, le=256)] = 1.0
     model_gpus: Annotated[float, Range(ge=0, le=8)] = 0.0
+    stall_s: Annotated[float, Range(ge=1, le=86_400)] = 1800.0
 
     def __post_init__(self) -> None:
         _raise_problems("resources", self)

@@ -1,12 +1,13 @@
 """The child process that decodes: ``python -m pipelines.decode_worker JSON``. Started by :mod:`pipelines.isolation`.
 
-It owns one end of a socket pair on which every message is one packet. A request is the size of a file, eight bytes,
-with its descriptor beside it; the answer is one ``info`` message, then one ``clip`` message per clip, then ``end``; or
-at any point ``error``. A scan answers with ``facts``, one clip of a few pictures and, if it is deep, a ``count`` again
-and again while every frame is decoded. Answers are JSON; pixels lie in shared memory (:mod:`pipelines.clip_ring`), and
-the parent sends one byte for each clip that it has copied. Nothing is ever unpickled in either direction. Before the
-first request the process gives up what it does not need (:mod:`pipelines.sandbox`). It ends when its parent does, even
-while a decoder hangs, because the kernel kills it when the other end of a pipe goes.
+It owns one end of a socket pair on which every message is one packet. A request is the size of a file and the first and
+the next window to be done, eight bytes each, with a descriptor of the file beside it; the answer is one ``info``
+message, then one ``clip`` message per clip, then ``end``; or at any point ``error``. A scan answers with ``facts``, one
+clip of a few pictures and, if it is deep, a ``count`` again and again while every frame is decoded. Answers are JSON;
+pixels lie in shared memory (:mod:`pipelines.clip_ring`), and the parent sends one byte for each clip that it has
+copied. Nothing is ever unpickled in either direction. Before the first request the process gives up what it does not
+need (:mod:`pipelines.sandbox`). It ends when its parent does, even while a decoder hangs, because the kernel kills it
+when the other end of a pipe goes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from pipelines.clips import Clip, prepare_clips
 from pipelines.limits import DecodeLimits
 from pipelines.scan import count_frames, scan_video
 
-REQUEST = struct.Struct("=Q")
+REQUEST = struct.Struct("=QQQ")
 TAKEN = b"\0"
 """What the parent sends for each clip that it has copied."""
 F_SETSIG = 10
@@ -162,18 +163,19 @@ class _Server:
         if not data:
             return False
         self._num_sent = self._num_taken = 0
-        with DescriptorFile(descriptors[0], REQUEST.unpack(data)[0]) as raw:
-            answer = self._answer(raw)
+        num_bytes, first, stop = REQUEST.unpack(data)
+        with DescriptorFile(descriptors[0], num_bytes) as raw:
+            answer = self._answer(raw, range(first, stop))
         send_message(self._channel, answer)
         self._wait_for_taken(self._num_sent)
         return True
 
-    def _answer(self, raw: DescriptorFile) -> dict[str, Any]:
+    def _answer(self, raw: DescriptorFile, windows: range) -> dict[str, Any]:
         """Send everything but the last message, and return that."""
         try:
             # Before anything is read: a video never pays for the ones before it.
             sandbox.limit_processor_time(self._limits.total_wall_time_s)
-            self._work(io.BufferedReader(raw))
+            self._work(io.BufferedReader(raw), windows)
         except VideoError as error:
             return {"type": "error", "kind": error.kind.value, "message": error.message, "stage": error.stage}
         except ConnectionError:
@@ -190,11 +192,11 @@ class _Server:
             FailureKind.LIMIT_EXCEEDED, f"decoding needs more than {self._limits.memory_bytes} bytes of memory"
         )
 
-    def _work(self, source: io.BufferedReader) -> None:
+    def _work(self, source: io.BufferedReader, windows: range) -> None:
         if self._operation != Operation.CLIPS:
             self._scan(source)
             return
-        info, clips = prepare_clips(source, self._spec, self._limits)
+        info, clips = prepare_clips(source, self._spec, self._limits, windows=windows)
         sandbox.limit_processor_time(self._limits.total_wall_s(info.duration_s))
         send_message(self._channel, {"type": "info", **asdict(info)})
         for clip in clips:

@@ -5,16 +5,14 @@ A stage is a plain class from the files beside this one; resources are said here
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 import os
 import re
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,31 +21,26 @@ import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
 
 from fal_model.errors import ConfigError, FalError, printable
-from pipelines import clip_batches, merge, parts, scan_job, shard_job, standin_files, storage
-from pipelines.clip_batches import BatchMeta
+from pipelines import merge, scan_job, shard_job, standin_files, storage
+from pipelines.clip_batches import Failure
 from pipelines.config import Resources
-from pipelines.labels import Labeller
+from pipelines.label_parts import PartCounts, PlannedParts
+from pipelines.label_run import Item, LabelRun, Workers
+from pipelines.label_run import Report as LabelReport
+from pipelines.label_stages import LabelPlan, PrepareItems
 from pipelines.limits import DecodeLimits
-from pipelines.parts import PredictPlan
-from pipelines.predict import ClipPredictor
-from pipelines.prepare import BatchPreparer
+from pipelines.predict_stage import PredictBatches
 from pipelines.scan_job import ScanCounts, ScanPlan
 from pipelines.shard_job import ShardCounts, ShardPlan
 from pipelines.standin import StandinCorpus
 
-ACKS = pa.schema(
-    [
-        ("part_index", pa.int32()),
-        ("batch_index", pa.int32()),
-        ("is_last", pa.bool_()),
-        ("num_videos", pa.int32()),
-        ("num_failed", pa.int32()),
-        ("num_clips", pa.int32()),
-    ]
-)
 # A video that kills its decoder kills a child process, never an actor; where an actor dies anyway (out of memory) its
 # part is tried again this often, then the job ends with an error instead of retrying for ever.
 MAX_TASK_RETRIES = 2
+IN_FLIGHT = 2
+"""Tasks that a worker has at once: one in work, one that waits."""
+MAX_INIT_DEATHS = 3
+"""Workers in a row that may die while they start; more than that, and none of them can start at all."""
 OBJECT_STORE_BLOCK_BYTES = 64 << 20
 NO_PROGRESS_TIMEOUT_S = 1800
 _ERROR_LINE = re.compile(r"[\w.]+(Error|Exception)\b.*: ")
@@ -66,76 +59,63 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-class PrepareParts:
-    """Stage: part indices in, one row per model batch out (1:N). Holds one decoder process."""
+def label_corpus(
+    plan: LabelPlan, resources: Resources, parts: PlannedParts, todo: Sequence[int], report: LabelReport
+) -> dict[int, PartCounts]:
+    """Label the parts that are not finished, and return the counts of these.
 
-    def __init__(self, plan: PredictPlan) -> None:
-        self.plan = plan
-        self.preparer = BatchPreparer(plan.spec, plan.limits, plan.label.batch_clips)
-
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Prepare the parts named in ``batch``."""
-        for part_index in batch["part_index"].to_pylist():
-            rows = parts.read_part(self.plan.output, part_index)
-            pictured = frozenset(r["video_id"] for r in rows if _hash_share(r["video_id"]) < self.plan.thumbnail_share)
-            for i, (meta, arrays, is_last) in enumerate(self.preparer.batches(rows, pictured)):
-                yield clip_batches.to_row(part_index, i, is_last=is_last, meta=meta, arrays=arrays)
-
-
-class PredictBatches:
-    """Stage: batches in, one acknowledgement each out (1:1); pixels end here, predictions go to the output folder."""
-
-    def __init__(self, plan: PredictPlan) -> None:
-        self.plan = plan
-        self.predictor = ClipPredictor.load(plan.model_dir)
-        found = self.predictor.model.model_id
-        if found != plan.model_id:
-            raise FalError(f"model {plan.model_dir!r} is {found} on this worker, the job began with {plan.model_id}")
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Predict the batches of ``batch``, one after the other."""
-        acks = [self._one(row) for row in batch.to_pylist()]
-        return pa.Table.from_pylist(acks, schema=ACKS)
-
-    def _one(self, row: dict[str, Any]) -> dict[str, Any]:
-        start = time.monotonic()
-        meta = BatchMeta.from_json(row["meta"])
-        outputs = self.predictor.predict(clip_batches.arrays_of(row, self.plan.spec))
-        busy_s = time.monotonic() - start
-        merge.write_batch(self.plan.output, row["part_index"], row["batch_index"], meta, outputs, busy_s)
-        return {
-            "part_index": row["part_index"],
-            "batch_index": row["batch_index"],
-            "is_last": row["is_last"],
-            "num_videos": len(meta.videos) + len(meta.failures),
-            "num_failed": len(meta.failures),
-            "num_clips": len(meta.clips),
-        }
-
-
-def predict_corpus(
-    plan: PredictPlan, resources: Resources, labeller: Labeller, num_parts: int, report: Report
-) -> list[parts.PartCounts]:
-    """Label every part that is not finished yet, and return the counts of all parts.
+    A work item that does not arrive, because a worker died on it or the node that held it, is done again: first its
+    videos one by one, which finds the one to blame; a video that is alone with a dead worker twice is a failure.
 
     Raises:
-        FalError: a stage failed for a reason that is not a video's fault.
+        FalError: something failed that is no video's fault.
     """
-    done = parts.finished_parts(plan.output)
-    todo = [i for i in range(num_parts) if i not in done]
-    if todo:
-        collector = _PartCollector(plan.output, labeller, done, report)
-        for ack in _acks(plan, resources, todo):
-            collector.add(ack)
-        collector.finish(todo)
-        done = collector.done
-        for table in ("labels", "failures", "predictions"):
-            storage.clear_leftovers(storage.join(plan.output, table))
-    return [done[i] for i in range(num_parts)]
+    _configure_ray_data(NO_PROGRESS_TIMEOUT_S + 2 * plan.stall_s)
+    run = LabelRun(plan.merge, parts, todo, _Merges(), report)
+    while items := run.missing():
+        for ack in _acks(plan, resources, items):
+            run.add(ack)
+        run.end_round()
+    return run.finish()
 
 
-def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[dict[str, Any]]:
-    _configure_ray_data(_longest_part_s(plan.label.part_videos, plan.limits))
+class _Merges:
+    """Merges as tasks of Ray: started as parts complete, looked after between acknowledgements."""
+
+    def __init__(self) -> None:
+        self._merge = ray.remote(num_cpus=0, max_retries=MAX_TASK_RETRIES)(merge.merge_part)
+        self._running: dict[Any, int] = {}
+
+    def start(
+        self,
+        plan: merge.MergePlan,
+        part_index: int,
+        part: str,
+        batches: Sequence[merge.Batch],
+        lost: Sequence[Failure],
+    ) -> None:
+        """Start the merge of a part."""
+        self._running[self._merge.remote(plan, part_index, part, batches, lost)] = part_index
+
+    def ready(self, *, is_last: bool) -> Iterator[tuple[int, PartCounts]]:
+        """Yield the merges that are done; all of them, waited for, when no more will be started."""
+        while self._running:
+            done, _ = ray.wait(list(self._running), num_returns=1, timeout=None if is_last else 0)
+            if not done:
+                return
+            part_index = self._running.pop(done[0])
+            try:
+                yield part_index, ray.get(done[0])
+            except ray.exceptions.RayError as error:
+                raise FalError(f"merging stopped: {_cause_of(error)}") from error
+
+
+def label_workers(resources: Resources, num_items: int) -> Workers:
+    """Choose how many workers the labelling stages have: as asked, else as many as there is room for.
+
+    Raises:
+        ConfigError: a GPU is asked for where there is none.
+    """
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     if resources.model_gpus and not num_gpus:
@@ -143,11 +123,43 @@ def _acks(plan: PredictPlan, resources: Resources, todo: list[int]) -> Iterator[
     gpus_each = resources.model_gpus or (1.0 if num_gpus else 0.0)
     num_models = resources.model_workers or (int(num_gpus / gpus_each) if gpus_each else 1)
     num_spare = num_cpus - int(num_models * resources.model_cpus) - 1
-    num_decoders = _num_decoders(resources, num_spare, len(todo), ray.nodes())
+    num_decoders = _num_decoders(resources, num_spare, num_items, ray.nodes())
+    return Workers(
+        num_decoders=num_decoders,
+        num_models=num_models,
+        gpus_each=gpus_each,
+        max_decoders=max(num_decoders, min(resources.max_decode_workers, num_items)),
+        max_models=max(num_models, min(resources.max_model_workers, num_items)),
+    )
+
+
+def _acks(plan: LabelPlan, resources: Resources, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+    workers = label_workers(resources, len(items))
+    rows = [asdict(item) for item in items]
+    source = ray.data.from_items(rows, override_num_blocks=len(rows))
+    # What a dying worker takes along is missed and done again; Ray would begin a whole part anew, or end the job.
+    source.context.max_errored_blocks = -1
+    # Alone on its worker, a video that kills it takes no other along.
+    in_flight = 1 if any(item.attempt > 1 for item in items) else IN_FLIGHT
     # 1:N, one core each: decoding is single-threaded by choice, many processes beat many threads.
-    batches = _actors(_items(todo), PrepareParts, plan, size=num_decoders, num_cpus=1)
+    batches = _actors(
+        source,
+        PrepareItems,
+        plan,
+        _Pool(workers.num_decoders, workers.max_decoders, in_flight),
+        num_cpus=1,
+        max_task_retries=0,
+    )
     # 1:1, a GPU each where there is one: a row is already a whole model batch.
-    dataset = _actors(batches, PredictBatches, plan, size=num_models, num_cpus=resources.model_cpus, num_gpus=gpus_each)
+    dataset = _actors(
+        batches,
+        PredictBatches,
+        plan,
+        _Pool(workers.num_models, workers.max_models),
+        num_cpus=resources.model_cpus,
+        num_gpus=workers.gpus_each,
+        max_task_retries=0,
+    )
     yield from _rows_of(dataset, "labelling")
 
 
@@ -201,7 +213,7 @@ def _rows_of_parts(
     if todo:
         num_cpus = int(ray.cluster_resources().get("CPU", 1))
         num_decoders = _num_decoders(resources, num_cpus - 1, len(todo), ray.nodes())
-        yield from _rows_of(_actors(_items(todo), stage, plan, size=num_decoders, num_cpus=1), what)
+        yield from _rows_of(_actors(_items(todo), stage, plan, _Pool(num_decoders), num_cpus=1), what)
 
 
 class ScanParts:
@@ -272,10 +284,35 @@ def _items(part_indices: Sequence[int]) -> ray.data.Dataset:
     return ray.data.from_items([{"part_index": i} for i in part_indices], override_num_blocks=len(part_indices))
 
 
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """How many actors a stage begins with, how many it may become, and how many rows each is handed ahead."""
+
+    size: int
+    most: int = 0
+    in_flight: int = IN_FLIGHT
+
+    def strategy(self) -> ray.data.ActorPoolStrategy:
+        """Return what Ray calls this; actors are added while all are busy and rows wait."""
+        return ray.data.ActorPoolStrategy(
+            min_size=self.size,
+            max_size=max(self.size, self.most),
+            initial_size=self.size,
+            max_tasks_in_flight_per_actor=self.in_flight,
+        )
+
+
 def _actors(
-    dataset: ray.data.Dataset, stage: type, plan: object, *, size: int, num_cpus: float, num_gpus: float = 0.0
+    dataset: ray.data.Dataset,
+    stage: type,
+    plan: object,
+    pool: _Pool,
+    *,
+    num_cpus: float,
+    num_gpus: float = 0.0,
+    max_task_retries: int = MAX_TASK_RETRIES,
 ) -> ray.data.Dataset:
-    """Append a stage of ``size`` actors that take one row at a time."""
+    """Append a stage of actors that take one row at a time."""
     with warnings.catch_warnings():
         # How often a task is retried has no named parameter in Ray 2.60, and the default is for ever.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
@@ -284,10 +321,10 @@ def _actors(
             fn_constructor_args=(plan,),
             batch_size=1,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
+            compute=pool.strategy(),
             num_cpus=num_cpus,
             num_gpus=num_gpus,
-            max_task_retries=MAX_TASK_RETRIES,
+            max_task_retries=max_task_retries,
         )
 
 
@@ -312,64 +349,12 @@ def _configure_ray_data(no_progress_s: float) -> None:
     # Its plan and timing lines are for Ray's developers; warnings still come through.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # A traceback for every task of a worker that died; what is missing is said, and done again, by the driver.
+    logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
+    # Said where a dead worker has left the stage after it without anything to do.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = math.ceil(no_progress_s)
+    context.max_consecutive_actor_init_deaths = MAX_INIT_DEATHS
     context.target_max_block_size = OBJECT_STORE_BLOCK_BYTES
-
-
-def _hash_share(video_id: str) -> float:
-    """Give each video a fixed point in [0, 1): which ones the report shows does not depend on the run."""
-    return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big") / 2**64
-
-
-class _PartCollector:
-    """Count acknowledgements; hand a part to a merge task when its last batch is in."""
-
-    def __init__(self, output: str, labeller: Labeller, done: dict[int, parts.PartCounts], report: Report) -> None:
-        self.done = dict(done)
-        self._output = output
-        self._labeller = labeller
-        self._report = report
-        self._batches: dict[int, set[int]] = {}
-        self._num_batches: dict[int, int] = {}
-        self._merges: dict[Any, int] = {}
-        self._videos = sum(c.seen for c in done.values())
-        self._failed = sum(c.failed for c in done.values())
-        self._clips = sum(c.clips for c in done.values())
-        self._merge = ray.remote(num_cpus=0, max_retries=2)(merge.merge_part)
-
-    def add(self, ack: dict[str, Any]) -> None:
-        """Count one batch; one that comes again, from a task tried again, changes nothing."""
-        part = ack["part_index"]
-        seen = self._batches.setdefault(part, set())
-        if ack["batch_index"] in seen:
-            return
-        seen.add(ack["batch_index"])
-        self._videos += ack["num_videos"]
-        self._failed += ack["num_failed"]
-        self._clips += ack["num_clips"]
-        if ack["is_last"]:
-            self._num_batches[part] = ack["batch_index"] + 1
-        if len(seen) == self._num_batches.get(part):
-            self._merges[self._merge.remote(self._output, part, len(seen), self._labeller)] = part
-        self._collect(timeout_s=0)
-        self._report(Progress(num_videos=self._videos, num_failed=self._failed, num_clips=self._clips))
-
-    def finish(self, todo: list[int]) -> None:
-        """Wait for the last merges, and prove that no part is missing."""
-        while self._merges:
-            self._collect(timeout_s=10)
-        missing = sorted(set(todo) - set(self.done))
-        if missing:
-            raise FalError(f"{len(missing)} of {len(todo)} parts did not finish, first {missing[0]}; run the job again")
-
-    def _collect(self, timeout_s: float) -> None:
-        if not self._merges:
-            return
-        ready, _ = ray.wait(list(self._merges), num_returns=1, timeout=timeout_s)
-        for ref in ready:
-            try:
-                self.done[self._merges.pop(ref)] = ray.get(ref)
-            except ray.exceptions.RayError as error:
-                raise FalError(f"merging stopped: {_cause_of(error)}") from error

@@ -32,6 +32,8 @@ from pipelines.ffmpeg_builds import build_in_use, check_build
 from pipelines.limits import DecodeLimits
 
 WORKER_MODULE = "pipelines.decode_worker"
+ALL_WINDOWS = range(2**32)
+"""More than any video has."""
 START_TIMEOUT_S = 60.0
 """Longest wait for a child to import what it needs, seconds."""
 EXIT_TIMEOUT_S = 5.0
@@ -94,7 +96,7 @@ class IsolatedDecoder:
         """Return the process id of the child, None before the first video and after a crash."""
         return None if self._child is None else self._child.process.pid
 
-    def _begin(self, source: BinaryIO) -> tuple[_Child, _Clock]:
+    def _begin(self, source: BinaryIO, windows: range = ALL_WINDOWS) -> tuple[_Child, _Clock]:
         """Hand a video to the child; its first answer is awaited next."""
         descriptor = open_read_only(source)
         try:
@@ -103,7 +105,7 @@ class IsolatedDecoder:
             self._is_busy = True
             clock = _Clock(self._limits)
             with self._ending_on_error():
-                child.request(descriptor, clock)
+                child.request(descriptor, windows, clock)
         finally:
             os.close(descriptor)
         return child, clock
@@ -149,28 +151,29 @@ class IsolatedPreparer(IsolatedDecoder):
     def __init__(self, spec: ClipSpec, limits: DecodeLimits, *, worker: str = WORKER_MODULE) -> None:
         super().__init__(spec, limits, Operation.CLIPS, worker=worker)
 
-    def prepare(self, source: BinaryIO) -> tuple[VideoInfo, Iterator[Clip]]:
+    def prepare(self, source: BinaryIO, windows: range = ALL_WINDOWS) -> tuple[VideoInfo, Iterator[Clip]]:
         """Read a video into clips, as :func:`pipelines.clips.prepare_clips` does.
 
         Args:
             source: A file with a descriptor (``fileno``); its position is neither used nor moved.
+            windows: Which windows of it; more than it has are none.
 
         Returns:
-            Facts about the video, and its clips in order. Starting another video ends this one's clips.
+            Facts about the video, and these clips of it in order. Starting another video ends this one's clips.
 
         Raises:
             VideoError: the video cannot be used; also while the clips are taken. ``decoder_crash``, ``timeout`` and
                 ``limit_exceeded`` are what became of the child.
             RuntimeError: the child could not be started at all, or FFmpeg is too old; no video is to blame for that.
         """
-        child, clock = self._begin(source)
+        child, clock = self._begin(source, windows)
         with self._ending_on_error():
             info = answers.read_info(self._next_header(child, clock), self._spec, self._limits)
         clock.video_duration_s = info.duration_s
-        return info, self._clips(child, self._video_number, info, clock)
+        return info, self._clips(child, self._video_number, info.served(windows), clock)
 
-    def _clips(self, child: _Child, video_number: int, info: VideoInfo, clock: _Clock) -> Iterator[Clip]:
-        next_index = num_taken = 0
+    def _clips(self, child: _Child, video_number: int, windows: range, clock: _Clock) -> Iterator[Clip]:
+        next_index, num_taken = windows.start, 0
         while True:
             if self._video_number != video_number or self._child is not child:
                 raise RuntimeError("clips were taken after another video was started, or after close()")
@@ -179,7 +182,7 @@ class IsolatedPreparer(IsolatedDecoder):
                 if header["type"] == "end":
                     self._is_busy = False
                     return
-                facts = answers.read_clip(header, self._spec, range(next_index, info.num_clips))
+                facts = answers.read_clip(header, self._spec, range(next_index, windows.stop))
                 arrays = child.take(num_taken, clock)
             next_index, num_taken = facts["index"] + 1, num_taken + 1
             yield Clip(**facts, **arrays)
@@ -249,9 +252,9 @@ class _Child:
             self.end()
             raise RuntimeError(f"the decoding process could not start: {error.message}") from None
 
-    def request(self, descriptor: int, clock: _Clock) -> None:
-        """Ask for a video by its open descriptor."""
-        data = REQUEST.pack(os.fstat(descriptor).st_size)
+    def request(self, descriptor: int, windows: range, clock: _Clock) -> None:
+        """Ask for windows of a video by its open descriptor."""
+        data = REQUEST.pack(os.fstat(descriptor).st_size, windows.start, windows.stop)
         self._channel.settimeout(clock.patience_s())
         try:
             socket.send_fds(self._channel, [data], [descriptor])

@@ -1,4 +1,6 @@
-"""From the clip predictions of one video to its row of the ``labels`` table. The same code for corpus and HTTP.
+"""From the clip predictions of one video to its row of the ``labels`` table.
+
+HTTP makes one row; a corpus makes many at once, in ``labelling.py``, from the same parts, and a test holds both equal.
 
 A class's score for a video is its highest calibrated score over the clips: one window in which something happens is
 enough. Taking the maximum keeps every parent at least as high as its children. A class is listed from its own threshold
@@ -20,6 +22,7 @@ from fal_model.postprocess import path_scores
 from fal_model.taxonomy import Taxonomy
 from fal_model.thresholds import listed
 from pipelines.config import LabelConfig
+from pipelines.regrouping import Regrouping
 
 Row = dict[str, Any]
 
@@ -39,15 +42,25 @@ class VideoPredictions:
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides over every video: the leaves, and the thresholds of all classes for a video and for a frame."""
+
+    leaves: npt.NDArray[np.integer]
+    thresholds_K: npt.NDArray[np.float64]
+    frame_thresholds_K: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Labeller:
     """Turn predictions into labels.
 
     Attributes:
-        taxonomy: The model's label tree.
+        taxonomy: The label tree of the labels.
         calibration: What turns logits into probabilities, and these into decisions.
         config: Thresholds to take instead of the fitted ones, and limits.
         model_id: Content hash of the model, copied into every row.
         pipeline_id: Content hash of the preprocessing, copied into every row.
+        regrouping: How the classes follow from those of the model; None where they are the model's.
     """
 
     taxonomy: Taxonomy
@@ -55,13 +68,33 @@ class Labeller:
     config: LabelConfig
     model_id: str
     pipeline_id: str
+    regrouping: Regrouping | None = None
+
+    @property
+    def source(self) -> Taxonomy:
+        """Return the label tree of the predictions."""
+        return self.taxonomy if self.regrouping is None else self.regrouping.source
+
+    def scores(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Return the calibrated scores of all classes of the labels, for logits of clips [..., model's classes]."""
+        scores = path_scores(logits, self.source, self.calibration.clip)
+        return scores if self.regrouping is None else self.regrouping.scores(scores)
+
+    def rules(self) -> Rules:
+        """Return everything that is the same for every video; made once for many."""
+        return Rules(
+            leaves=np.array(self.taxonomy.leaves),
+            thresholds_K=self.calibration.class_thresholds(self.taxonomy, self.config.threshold),
+            frame_thresholds_K=self.calibration.class_frame_thresholds(self.taxonomy, self.config.segment_threshold),
+        )
 
     def row(self, video_id: str, uri: str, sha256: str, predictions: VideoPredictions) -> Row:
         """Make the row of one video."""
-        scores_K = path_scores(predictions.logits_NK, self.taxonomy, self.calibration.clip).max(axis=0)
-        leaves = np.array(self.taxonomy.leaves)
-        top = int(leaves[np.argmax(scores_K[leaves])])
-        segments = self._segments(scores_K, predictions)
+        rules = self.rules()
+        scores_K = self.scores(predictions.logits_NK).max(axis=0)
+        top = int(rules.leaves[np.argmax(scores_K[rules.leaves])])
+        is_listed_K = listed(scores_K, rules.thresholds_K, self.taxonomy)
+        segments = self.segments(rules, is_listed_K, predictions)
         return {
             "video_id": video_id,
             "uri": uri,
@@ -71,19 +104,18 @@ class Labeller:
             "top_path": self.taxonomy.path(top),
             "top_score": float(scores_K[top]),
             "is_abstained": bool(scores_K[top] < self.calibration.abstain_below),
-            "labels": self._labels(scores_K),
-            "segments": [self._segment_row(s) for s in self._best(segments)],
+            "labels": self._labels(scores_K, is_listed_K),
+            "segments": [self.segment_row(s) for s in self.best(segments)],
             "num_segments_left_out": max(0, len(segments) - self.config.max_segments),
-            "embedding": mean_embedding(predictions.embedding_ND),
-            "frame_times_s": sorted({t for times in predictions.frame_times_s for t in times}),
-            "coverage": min(1.0, predictions.covered_s / predictions.duration_s) if predictions.duration_s else 0.0,
+            "embedding": mean_embedding(predictions.embedding_ND).tolist(),
+            "frame_times_s": times_of(predictions.frame_times_s),
+            "coverage": coverage(predictions.covered_s, predictions.duration_s),
             "model_id": self.model_id,
             "taxonomy_id": self.taxonomy.taxonomy_id,
             "pipeline_id": self.pipeline_id,
         }
 
-    def _labels(self, scores_K: npt.NDArray[np.float32]) -> list[Row]:
-        is_listed_K = self._listed(scores_K)
+    def _labels(self, scores_K: npt.NDArray[np.float32], is_listed_K: npt.NDArray[np.bool_]) -> list[Row]:
         # Of equal scores the parent's comes first, so that no limit keeps a class without its ancestors.
         best_first = np.argsort(-scores_K, kind="stable")
         chosen = [int(i) for i in best_first if is_listed_K[i]][: self.config.max_labels]
@@ -97,37 +129,58 @@ class Labeller:
             for i in chosen
         ]
 
-    def _listed(self, scores_K: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        thresholds_K = self.calibration.class_thresholds(self.taxonomy, self.config.threshold)
-        return listed(scores_K, thresholds_K, self.taxonomy)
+    def segments(
+        self, rules: Rules, is_listed_K: npt.NDArray[np.bool_], predictions: VideoPredictions
+    ) -> list[Segment]:
+        """Find when the listed leaves hold in a video, all of them."""
+        wanted_leaves = np.flatnonzero(is_listed_K[rules.leaves])
+        if not len(wanted_leaves):
+            return []
+        wanted = rules.leaves[wanted_leaves]
+        scores_NTC, offsets_NTC2 = self._frames(predictions, wanted_leaves)
+        clips = [
+            ClipScores(scores_TC, offsets_TC2 / np.float64(OFFSET_STEPS), times_s, start_s, end_s)
+            for scores_TC, offsets_TC2, times_s, (start_s, end_s) in zip(
+                scores_NTC, offsets_NTC2, predictions.frame_times_s, predictions.windows_s, strict=True
+            )
+        ]
+        return find_segments(clips, wanted, rules.frame_thresholds_K[wanted], predictions.duration_s)
 
-    def _segments(self, scores_K: npt.NDArray[np.float32], predictions: VideoPredictions) -> list[Segment]:
-        is_listed_K = self._listed(scores_K)
-        leaves = np.array(self.taxonomy.leaves)
-        wanted_leaves = np.flatnonzero(is_listed_K[leaves])
-        wanted = leaves[wanted_leaves]
-        thresholds_K = self.calibration.class_frame_thresholds(self.taxonomy, self.config.segment_threshold)
-        clips: list[ClipScores] = []
-        for clip, (start_s, end_s) in enumerate(predictions.windows_s):
-            scores_TK = path_scores(predictions.frame_logits_NTK[clip], self.taxonomy, self.calibration.frame)
-            offsets_TC2 = predictions.offsets_NTL2[clip][:, wanted_leaves] / np.float64(OFFSET_STEPS)
-            times_s = predictions.frame_times_s[clip]
-            clips.append(ClipScores(scores_TK[:, wanted], offsets_TC2, times_s, start_s, end_s))
-        return find_segments(clips, wanted, thresholds_K[wanted], predictions.duration_s)
+    def _frames(
+        self, predictions: VideoPredictions, wanted_leaves: npt.NDArray[np.integer]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Return the scores [N, T, C] and offsets [N, T, C, 2] of some leaves of the labels, given by their places."""
+        wanted = np.array(self.taxonomy.leaves)[wanted_leaves]
+        logits_NTK, offsets_NTL2 = predictions.frame_logits_NTK, predictions.offsets_NTL2
+        if self.regrouping is not None:
+            return self.regrouping.frames(logits_NTK, offsets_NTL2, self.calibration.frame, wanted)
+        return path_scores(logits_NTK, self.source, self.calibration.frame, wanted), offsets_NTL2[:, :, wanted_leaves]
 
-    def _best(self, segments: Sequence[Segment]) -> list[Segment]:
+    def best(self, segments: Sequence[Segment]) -> list[Segment]:
         """Return as many as are allowed, those of the highest scores, in their order."""
         best = sorted(range(len(segments)), key=lambda i: -segments[i].score)[: self.config.max_segments]
         return [segments[i] for i in sorted(best)]
 
-    def _segment_row(self, segment: Segment) -> Row:
+    def segment_row(self, segment: Segment) -> Row:
+        """Return a segment as it stands in the row of its video."""
         label = self.taxonomy.nodes[segment.class_index].id
         return {"label": label, "start_s": segment.start_s, "end_s": segment.end_s, "score": segment.score}
 
 
-def mean_embedding(embedding_ND: npt.NDArray[np.float32]) -> list[float]:
-    """Average the clip embeddings and give the result unit length again."""
+def mean_embedding(embedding_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Average the clip embeddings and give the result unit length again, shape [D]."""
     mean_D = embedding_ND.astype(np.float64).mean(axis=0)
     norm = float(np.linalg.norm(mean_D))
     unit_D = mean_D / norm if norm > 0 else np.eye(1, len(mean_D))[0]
-    return [float(x) for x in unit_D.astype(np.float32)]
+    single_D: npt.NDArray[np.float32] = unit_D.astype(np.float32)
+    return single_D
+
+
+def times_of(frame_times_s: Sequence[Sequence[float]]) -> list[float]:
+    """Return the times of the frames of all clips, rising; windows that overlap share some."""
+    return sorted({t for times in frame_times_s for t in times})
+
+
+def coverage(covered_s: float, duration_s: float) -> float:
+    """Return the share of a video that was looked at, 0 to 1."""
+    return min(1.0, covered_s / duration_s) if duration_s else 0.0

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fal_model.errors import ConfigError
-from pipelines import storage
+from pipelines import s3_listing, storage
+
+OUTPUT_SIGN = "/_fal/"
+"""What is in the path of the notes that every job keeps in its output folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,22 @@ def list_files(place: str) -> Listing:
 
     In a glob ``*``, ``?`` and ``[…]`` stay within one folder; ``**`` as a whole part stands for any folders. Hidden
     files (a name that starts with a dot) are passed over and, unless it is a local glob, counted; local hidden
-    folders are not looked into. Links to folders are not followed.
+    folders are not looked into. Links to folders are not followed. What a job of FAL has left in a folder below is
+    passed over, so that its output may lie in the folder that it reads.
 
     Raises:
         ConfigError: the folder does not exist or cannot be read, or nothing matches.
     """
+    found = _list_all(place)
+    outputs = {f.name.rpartition(OUTPUT_SIGN)[0] for f in found.files if OUTPUT_SIGN in f.name}
+    return Listing([f for f in found.files if not _is_below(f.name, outputs)], found.num_hidden)
+
+
+def _is_below(name: str, folders: set[str]) -> bool:
+    return any(name.startswith(f"{folder}/") for folder in folders)
+
+
+def _list_all(place: str) -> Listing:
     if storage.is_remote(place):
         return _list_s3(place)
     path = storage.local_path(place)
@@ -48,7 +62,7 @@ def list_files(place: str) -> Listing:
 
 def _list_glob(path: Path) -> Listing:
     try:
-        pattern = storage.glob_pattern(str(path))
+        pattern = s3_listing.glob_pattern(str(path))
     except ValueError as error:
         raise ConfigError([f"input: {str(path)!r} is not a glob: {error}"]) from None
     root = Path(*_before_magic(path.parts))

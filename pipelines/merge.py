@@ -6,31 +6,73 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fal_model.errors import FalError, OutputError
-from pipelines import parts, storage, tables
-from pipelines.clip_batches import BatchMeta, ClipMeta, VideoMeta
-from pipelines.labels import Labeller, VideoPredictions
-from pipelines.predict import ClipOutputs
-from pipelines.records import FAILURES, labels_schema, predictions_schema
+from pipelines import label_parts, receipts, storage, tables
+from pipelines.clip_batches import BatchMeta, ClipMeta, ClipOutputs, Failure, KnownVideo, VideoMeta
+from pipelines.label_parts import Mark, PartCounts
+from pipelines.labelling import OUTPUTS, label_table, with_receipt
+from pipelines.labels import Labeller
+from pipelines.receipts import Receipt
+from pipelines.records import FAILURES, RECEIPT_KEY, predictions_schema
+from pipelines.video_ranges import join_ranges
 
 META_KEY = b"fal_batch"
-BUSY_KEY = b"fal_predict_busy_s"
-OUTPUTS = ("logits", "frame_logits", "offsets", "embedding")
-"""Columns of a batch, in the order of the fields of ``ClipOutputs``."""
+PREDICTED_KEY = b"fal_predicted"
 
 
-def write_batch(
-    output: str, part_index: int, batch_index: int, meta: BatchMeta, out: ClipOutputs, busy_s: float
-) -> None:
-    """Keep the predictions of one batch until its part is complete. Writing it twice leaves the same rows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergePlan:
+    """What every merge of a run is told.
+
+    Attributes:
+        output: The output folder.
+        manifest: Where the manifest is kept in parts.
+        run: Name of this run's folder of batches.
+        prediction_id: What the predictions depend on besides the videos.
+        label_id: What the labels depend on besides the videos.
+        weights_id: Content hash of the weights, for the receipt.
+        batch_clips: Clips per model batch, for the receipt.
+        sizes: Classes, leaves, frames of a clip, and numbers of an embedding.
+        labeller: What turns predictions into labels.
+    """
+
+    output: str
+    manifest: str
+    run: str
+    prediction_id: str
+    label_id: str
+    weights_id: str
+    batch_clips: int
+    sizes: tuple[int, int, int, int]
+    labeller: Labeller
+
+
+Batch = tuple[int, int]
+"""Number of a work item within its part, and of a batch within that."""
+
+
+def write_batch(uri: str, meta: BatchMeta, out: ClipOutputs, busy_s: float, versions: dict[str, str]) -> None:
+    """Keep the predictions of one batch until its part is complete. Writing it twice leaves the same rows.
+
+    Args:
+        uri: Where, see :func:`pipelines.label_parts.batch_uri`.
+        meta: Everything of the batch that is not an array.
+        out: The predictions.
+        busy_s: How long they took, seconds.
+        versions: What predicted, see :meth:`pipelines.predict.ClipPredictor.versions`.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
     table = pa.table(
         {
             "logits": _fixed_rows(out.logits_BK),
@@ -39,8 +81,9 @@ def write_batch(
             "embedding": _fixed_rows(out.embedding_BD),
         }
     )
-    notes = {META_KEY: meta.to_json().encode(), BUSY_KEY: repr(busy_s).encode()}
-    tables.write_table(parts.batch_uri(output, part_index, batch_index), table.replace_schema_metadata(notes))
+    predicted = json.dumps({"busy_s": busy_s, "versions": versions})
+    notes = {META_KEY: meta.to_json().encode(), PREDICTED_KEY: predicted.encode()}
+    tables.write_table(uri, table.replace_schema_metadata(notes))
 
 
 def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -51,134 +94,199 @@ def _fixed_rows(values_BN: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values_BN).ravel()), values_BN.shape[1])
 
 
-def merge_part(output: str, part_index: int, num_batches: int, labeller: Labeller) -> parts.PartCounts:
+def merge_part(
+    plan: MergePlan, part_index: int, part: str, batches: Sequence[Batch], lost: Sequence[Failure] = ()
+) -> PartCounts:
     """Write the predictions, labels and failures of a part, then mark it finished; a finished one is left alone.
+
+    Args:
+        plan: What every merge is told.
+        part_index: Row group of the manifest.
+        part: Name of the part.
+        batches: All batches of the part that count.
+        lost: Videos that no worker survived.
+
+    Returns:
+        What the part holds.
 
     Raises:
         FalError: a video of the part is in no batch, or in both tables, or not all its clips are there once: nothing
             may be lost or counted twice.
         OutputError: the place cannot be written.
     """
-    finished = parts.counts_if_finished(output, part_index)
-    if finished is not None:  # the process died after the mark, and this is its second run
-        return finished
-    rows = parts.read_part(output, part_index)
-    metas, outputs, predict_busy_s = _read_batches(output, part_index, num_batches)
-    videos = {v.video_id: v for meta in metas for v in meta.videos}
-    failures = {f.video_id: f for meta in metas for f in meta.failures}
-    _check_complete([r["video_id"] for r in rows], list(videos), list(failures), part_index)
-
-    clips: dict[str, list[tuple[ClipMeta, int]]] = {}
-    for i, clip in enumerate(clip for meta in metas for clip in meta.clips):
-        if clip.video_id in videos:
-            clips.setdefault(clip.video_id, []).append((clip, i))
-    for video in videos.values():
-        _check_clips(video, [clip.clip_index for clip, _ in clips.get(video.video_id, [])], part_index)
-    label_rows = [
-        labeller.row(v.video_id, v.uri, v.sha256, _of_video(v, clips[v.video_id], outputs, labeller))
-        for v in _in_order(rows, videos)
-    ]
-    failure_rows = [asdict(f) for f in _in_order(rows, failures)]
-    embedding_dim = outputs.embedding_BD.shape[1]
-    predictions = _prediction_table(_in_order(rows, videos), clips, outputs)
-    tables.write_table(parts.table_uri(output, "predictions", part_index), predictions)
-    tables.write_table(
-        parts.table_uri(output, "labels", part_index),
-        pa.Table.from_pylist(label_rows, schema=labels_schema(embedding_dim)),
-    )
-    tables.write_table(
-        parts.table_uri(output, "failures", part_index), pa.Table.from_pylist(failure_rows, schema=FAILURES)
-    )
-    _write_thumbnails(output, part_index, metas)
-    substituted = Counter({v: sum(c.num_substituted for c, _ in clips[v]) for v in videos})
-    counts = parts.PartCounts(
-        seen=len(rows),
-        labelled=len(label_rows),
-        failed=len(failure_rows),
-        clips=predictions.num_rows,
-        failures_by_kind=dict(sorted(Counter(f["kind"] for f in failure_rows).items())),
-        prepare_busy_s=round(sum(m.busy_s for m in metas), 3),
-        predict_busy_s=round(predict_busy_s, 3),
-        substituted=substituted.total(),
-        videos_substituted=sum(n > 0 for n in substituted.values()),
-        abstained=sum(row["is_abstained"] for row in label_rows),
-    )
-    parts.mark_finished(output, part_index, counts)
-    storage.remove_folder(storage.join(output, "_fal", "batches", parts.part_name(part_index)))
+    mark = label_parts.finished_mark(plan.output, part)
+    if mark is not None and (mark.prediction_id, mark.label_id) == (plan.prediction_id, plan.label_id):
+        return mark.counts  # the process died after the mark, and this is its second run
+    rows = label_parts.read_part(plan.manifest, part_index)
+    read = _read_batches(plan, part, sorted(batches), lost)
+    _check_complete([r["video_id"] for r in rows], read, part)
+    predictions = _prediction_table(plan, rows, read, part)
+    labels = label_table(predictions, plan.labeller)
+    failures = [asdict(read.failures[r["video_id"]]) for r in rows if r["video_id"] in read.failures]
+    held = {
+        "predictions": predictions,
+        "labels": labels,
+        "failures": pa.Table.from_pylist(failures, schema=FAILURES),
+    }
+    for name, table in held.items():
+        tables.write_table(label_parts.table_uri(plan.output, name, part), table)
+    _write_thumbnails(plan, part, read)
+    counts = _counts(held, read)
+    label_parts.mark_finished(plan.output, part, Mark(plan.prediction_id, plan.label_id, counts))
+    storage.remove_folder(storage.join(plan.output, "_fal", "batches", plan.run, part))
     return counts
 
 
-def _read_batches(output: str, part_index: int, num_batches: int) -> tuple[list[BatchMeta], ClipOutputs, float]:
-    read = [tables.read_table(parts.batch_uri(output, part_index, i)) for i in range(num_batches)]
+def label_again(plan: MergePlan, part: str) -> PartCounts:
+    """Make the labels of a finished part anew from its predictions, and mark it.
+
+    Raises:
+        OutputError: the part is not finished or damaged, or the place cannot be written.
+    """
+    mark = label_parts.finished_mark(plan.output, part)
+    if mark is None or mark.prediction_id != plan.prediction_id:
+        raise OutputError(f"{part} of {plan.output!r} has no predictions to label; run the job again")
+    predictions = tables.read_table(label_parts.table_uri(plan.output, "predictions", part))
+    labels = label_table(predictions, plan.labeller)
+    tables.write_table(label_parts.table_uri(plan.output, "labels", part), labels)
+    counts = mark.counts.with_abstained(_num_abstained(labels))
+    label_parts.mark_finished(plan.output, part, Mark(plan.prediction_id, plan.label_id, counts))
+    return counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """All batches of a part, and what they say by video id; clips come with their rows in ``outputs``."""
+
+    outputs: ClipOutputs
+    clips: dict[str, list[tuple[ClipMeta, int]]]
+    videos: dict[str, VideoMeta]
+    known: dict[str, KnownVideo]
+    failures: dict[str, Failure]
+    thumbnails: dict[str, str]
+    receipt: Receipt
+    prepare_busy_s: float
+    predict_busy_s: float
+
+
+def _read_batches(plan: MergePlan, part: str, batches: Sequence[Batch], lost: Sequence[Failure]) -> _Read:
+    uris = [label_parts.batch_uri(plan.output, plan.run, part, item, batch) for item, batch in batches]
+    read = [tables.read_table(uri) for uri in uris]
     metas = [BatchMeta.from_json(t.schema.metadata[META_KEY].decode()) for t in read]
-    busy_s = sum(float(t.schema.metadata[BUSY_KEY]) for t in read)
-    table = pa.concat_tables([t.replace_schema_metadata(None) for t in read])
-    num_clips = sum(len(m.clips) for m in metas)
-    if table.num_rows != num_clips:
-        raise OutputError(f"part {part_index}: {table.num_rows} predictions for {num_clips} clips; delete the output")
-    return metas, ClipOutputs(*(tables.matrix(table[name]) for name in OUTPUTS)), busy_s
+    predicted = [json.loads(t.schema.metadata[PREDICTED_KEY]) for t in read]
+    table = pa.concat_tables([_no_rows(plan), *(t.replace_schema_metadata(None) for t in read)])
+    if table.num_rows != sum(len(m.clips) for m in metas):
+        raise OutputError(f"{part}: {table.num_rows} predictions for {sum(len(m.clips) for m in metas)} clips")
+    clips: dict[str, list[tuple[ClipMeta, int]]] = {}
+    for i, clip in enumerate(clip for meta in metas for clip in meta.clips):
+        clips.setdefault(clip.video_id, []).append((clip, i))
+    for of_video in clips.values():
+        of_video.sort(key=lambda pair: pair[0].clip_index)  # a range that was done again comes after later ones
+    found = join_ranges([v for meta in metas for v in meta.videos], [f for meta in metas for f in meta.failures], lost)
+    return _Read(
+        outputs=ClipOutputs(*(tables.matrix(table[name]) for name in OUTPUTS)),
+        clips=clips,
+        videos=found.videos,
+        known={v.video_id: v for meta in metas for v in meta.known},
+        failures=found.failures,
+        thumbnails={i: jpeg for meta in metas for i, jpeg in meta.thumbnails.items()},
+        receipt=Receipt(
+            decoding=receipts.gathered(m.versions for m in metas if m.clips),
+            prediction=receipts.gathered(p["versions"] for p, m in zip(predicted, metas, strict=True) if m.clips),
+            batch_clips=plan.batch_clips,
+            weights_id=plan.weights_id,
+            pipeline_id=plan.labeller.pipeline_id,
+        ),
+        prepare_busy_s=sum(m.busy_s for m in metas),
+        predict_busy_s=sum(p["busy_s"] for p in predicted),
+    )
 
 
-def _check_complete(wanted: Sequence[str], labelled: Sequence[str], failed: Sequence[str], part_index: int) -> None:
-    if sorted(wanted) != sorted([*labelled, *failed]):
-        missing = sorted(set(wanted) - set(labelled) - set(failed))[:3]
-        twice = sorted(set(labelled) & set(failed))[:3]
-        foreign = sorted({*labelled, *failed} - set(wanted))[:3]
-        raise FalError(
-            f"part {part_index}: videos in no table: {missing}; in both tables: {twice}; not of this part: {foreign}"
-        )
+def _no_rows(plan: MergePlan) -> pa.Table:
+    """Return the outputs of no clip: of a part all of whose videos are lost there is no batch."""
+    schema = predictions_schema(*plan.sizes)
+    return pa.schema([schema.field(name) for name in OUTPUTS]).empty_table()
 
 
-def _check_clips(video: VideoMeta, indices: Sequence[int], part_index: int) -> None:
+def _check_complete(wanted: Sequence[str], read: _Read, part: str) -> None:
+    labelled = [*read.videos, *read.known]
+    if sorted(wanted) != sorted([*labelled, *read.failures]):
+        missing = sorted(set(wanted) - set(labelled) - set(read.failures))[:3]
+        twice = sorted(set(labelled) & set(read.failures))[:3]
+        foreign = sorted({*labelled, *read.failures} - set(wanted))[:3]
+        raise FalError(f"{part}: videos in no table: {missing}; in both tables: {twice}; not of this part: {foreign}")
+    for video in read.videos.values():
+        _check_clips(video, [clip.clip_index for clip, _ in read.clips.get(video.video_id, [])], part)
+
+
+def _check_clips(video: VideoMeta, indices: Sequence[int], part: str) -> None:
     is_rising = all(a < b for a, b in pairwise(indices))
     if len(indices) != video.num_clips or not is_rising:
         raise FalError(
-            f"part {part_index}: video {video.video_id!r} has {len(indices)} of its {video.num_clips} clips, "
+            f"{part}: video {video.video_id!r} has {len(indices)} of its {video.num_clips} clips, "
             f"numbered {list(indices[:5])}"
         )
 
 
-def _in_order(rows: Sequence[dict[str, Any]], found: dict[str, Any]) -> list[Any]:
-    return [found[r["video_id"]] for r in rows if r["video_id"] in found]
+def _prediction_table(plan: MergePlan, rows: Sequence[dict[str, Any]], read: _Read, part: str) -> pa.Table:
+    """Put the videos of a part together in its order: those just predicted, and those known from before."""
+    schema = predictions_schema(*plan.sizes)
+    stored = {name: _stored_part(plan, name) for name in sorted({known.part for known in read.known.values()})}
+    pieces, receipt = [], read.receipt
+    for row in rows:
+        video_id = row["video_id"]
+        if video_id in read.videos:
+            pieces.append(new_rows(read.videos[video_id], read.clips[video_id], read.outputs, schema))
+        elif video_id in read.known:
+            pieces.append(_known_rows(read.known[video_id], stored[read.known[video_id].part], part, schema))
+    for table in stored.values():
+        receipt = receipt.with_other(Receipt.from_json(table.schema.metadata[RECEIPT_KEY]))
+    plain = [piece.replace_schema_metadata(None) for piece in pieces]
+    whole = pa.concat_tables(plain).combine_chunks() if plain else schema.empty_table()
+    return with_receipt(whole.replace_schema_metadata(schema.metadata), receipt.to_json())
 
 
-def _of_video(
-    video: VideoMeta, clips: Sequence[tuple[ClipMeta, int]], out: ClipOutputs, labeller: Labeller
-) -> VideoPredictions:
+def _stored_part(plan: MergePlan, name: str) -> pa.Table:
+    return tables.read_table(label_parts.table_uri(plan.output, "predictions", name))
+
+
+def _known_rows(known: KnownVideo, stored: pa.Table, part: str, schema: pa.Schema) -> pa.Table:
+    """Take the clips of a video from an earlier part, under the name and address that it has now."""
+    same = stored.filter(pc.equal(stored["sha256"], known.sha256))
+    first = same["video_id"][0].as_py() if same.num_rows else None
+    rows = same.filter(pc.equal(same["video_id"], first))  # the same file may be there under several names
+    if not rows.num_rows:
+        raise FalError(f"{part}: the predictions of video {known.video_id!r} are no longer in {known.part}")
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    for name, value in (("video_id", known.video_id), ("uri", known.uri)):
+        columns[name] = pa.array([value] * rows.num_rows, pa.string())
+    # A new table of the same columns: what was read carries notes of its reader, which would be written too.
+    return pa.table([columns[field.name] for field in schema], schema=schema)
+
+
+def new_rows(video: VideoMeta, clips: Sequence[tuple[ClipMeta, int]], out: ClipOutputs, schema: pa.Schema) -> pa.Table:
+    """Make the rows of ``predictions`` of one video.
+
+    Args:
+        video: The whole video.
+        clips: Its clips in order, each with its row in ``out``.
+        out: Outputs of many clips.
+        schema: Of the table.
+    """
     indices = [i for _, i in clips]
-    num_classes, num_leaves = len(labeller.taxonomy), len(labeller.taxonomy.leaves)
-    return VideoPredictions(
-        logits_NK=out.logits_BK[indices],
-        frame_logits_NTK=out.frame_logits_BTK[indices].reshape(len(indices), -1, num_classes),
-        offsets_NTL2=out.offsets_BTL2[indices].reshape(len(indices), -1, num_leaves, 2),
-        embedding_ND=out.embedding_BD[indices],
-        windows_s=[(c.start_s, c.end_s) for c, _ in clips],
-        frame_times_s=[c.frame_times_s for c, _ in clips],
-        covered_s=sum(c.covered_s for c, _ in clips),
-        duration_s=video.duration_s,
-    )
-
-
-def _prediction_table(
-    videos: Sequence[VideoMeta], clips: dict[str, list[tuple[ClipMeta, int]]], out: ClipOutputs
-) -> pa.Table:
-    chosen = [(video, clip, i) for video in videos for clip, i in clips[video.video_id]]
-    indices = [i for _, _, i in chosen]
-    num_classes = out.logits_BK.shape[1]
-    num_frames = out.frame_logits_BTK.shape[1] // num_classes
-    num_leaves = out.offsets_BTL2.shape[1] // (2 * num_frames)
-    schema = predictions_schema(num_classes, num_leaves, num_frames, out.embedding_BD.shape[1])
+    num = len(clips)
     columns = {
-        "video_id": [v.video_id for v, _, _ in chosen],
-        "uri": [v.uri for v, _, _ in chosen],
-        "sha256": [v.sha256 for v, _, _ in chosen],
-        "duration_s": [v.duration_s for v, _, _ in chosen],
-        "clip_index": [c.clip_index for _, c, _ in chosen],
-        "start_s": [c.start_s for _, c, _ in chosen],
-        "end_s": [c.end_s for _, c, _ in chosen],
-        "covered_s": [c.covered_s for _, c, _ in chosen],
-        "num_substituted": [c.num_substituted for _, c, _ in chosen],
-        "frame_times_s": [c.frame_times_s for _, c, _ in chosen],
+        "video_id": [video.video_id] * num,
+        "uri": [video.uri] * num,
+        "sha256": [video.sha256] * num,
+        "duration_s": [video.duration_s] * num,
+        "clip_index": [c.clip_index for c, _ in clips],
+        "start_s": [c.start_s for c, _ in clips],
+        "end_s": [c.end_s for c, _ in clips],
+        "covered_s": [c.covered_s for c, _ in clips],
+        "num_substituted": [c.num_substituted for c, _ in clips],
+        "input_sha256": [c.input_sha256 for c, _ in clips],
+        "frame_times_s": [c.frame_times_s for c, _ in clips],
         "logits": _fixed_rows(out.logits_BK[indices]),
         "frame_logits": _fixed_rows(out.frame_logits_BTK[indices]),
         "offsets": _fixed_rows(out.offsets_BTL2[indices]),
@@ -190,7 +298,39 @@ def _prediction_table(
     )
 
 
-def _write_thumbnails(output: str, part_index: int, metas: Sequence[BatchMeta]) -> None:
-    pictures = {video_id: jpeg for meta in metas for video_id, jpeg in meta.thumbnails.items()}
+def _write_thumbnails(plan: MergePlan, part: str, read: _Read) -> None:
+    pictures = dict(read.thumbnails)
+    for name in sorted({known.part for known in read.known.values()}):
+        uri = label_parts.thumbnails_uri(plan.output, name)
+        stored = json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+        pictures |= {i: stored[i] for i, known in read.known.items() if known.part == name and i in stored}
     if pictures:
-        storage.write_bytes(parts.thumbnails_uri(output, part_index), json.dumps(pictures).encode())
+        in_order = {i: pictures[i] for i in sorted(pictures)}
+        storage.write_bytes(label_parts.thumbnails_uri(plan.output, part), json.dumps(in_order).encode())
+
+
+def _num_abstained(labels: pa.Table) -> int:
+    return int(pc.sum(labels["is_abstained"]).as_py() or 0)
+
+
+def _counts(held: dict[str, pa.Table], read: _Read) -> PartCounts:
+    predictions, kinds = held["predictions"], Counter(held["failures"]["kind"].to_pylist())
+    substituted: Counter[str] = Counter()
+    for video_id, num in zip(
+        predictions["video_id"].to_pylist(), predictions["num_substituted"].to_pylist(), strict=True
+    ):
+        substituted[video_id] += num
+    labelled, failed = held["labels"].num_rows, held["failures"].num_rows
+    return PartCounts(
+        seen=labelled + failed,
+        labelled=labelled,
+        failed=failed,
+        clips=predictions.num_rows,
+        failures_by_kind=dict(sorted(kinds.items())),
+        prepare_busy_s=round(read.prepare_busy_s, 3),
+        predict_busy_s=round(read.predict_busy_s, 3),
+        substituted=substituted.total(),
+        videos_substituted=sum(n > 0 for n in substituted.values()),
+        abstained=_num_abstained(held["labels"]),
+        reused=len(read.known),
+    )

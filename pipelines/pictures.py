@@ -8,6 +8,7 @@ the video is decoded in order and the n-th picture out of the decoder gets the n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -107,6 +108,19 @@ class PictureReader:
                 pictures = self._read_run(Run(start, run.last, run.frames), size_px)
             found.update(pictures)
         return in_order(found)
+
+    def longest_lead_s(self) -> float:
+        """Return how much of the video lies at most between a frame and the keyframe to decode it from, seconds.
+
+        Infinite where frames can only be told by counting them from the start.
+        """
+        if not self._layout.is_timed:
+            return math.inf
+        table = self.table
+        shown_at_s = np.full(len(self.video.packets), -math.inf)
+        shown_at_s[table.packet_index] = table.times_s
+        keys_s = np.maximum(shown_at_s[table.start_index], 0.0)
+        return float(np.max(table.times_s - keys_s))
 
     def nothing_decoded(self) -> VideoError:
         """Say why no frame at all could be decoded."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 LIGHT_TOLERANCE = 0.1
+VERSION: str = cv2.__version__
 
 
 def use_one_thread() -> None:

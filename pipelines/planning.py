@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from fal_model.errors import ConfigError
 from fal_model.ranges import Range, range_problems
+from pipelines.sampling import count_windows
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -22,6 +22,7 @@ class PlanConfig:
     Attributes:
         video_s: Mean length of a video, seconds.
         window_s: Longest window of a clip, seconds, as in the model's clip settings.
+        window_overlap: Share of a window that it has in common with the next one, as in the model's clip settings.
         cores: Cores that decode.
         gpus: Accelerators that run the model; 0 if cores do that too.
         prepare_videos_per_core_s: Videos that one core opens, decodes and samples per second.
@@ -35,6 +36,7 @@ class PlanConfig:
 
     video_s: Annotated[float, Range(gt=0, le=1e6)] = 30.0
     window_s: Annotated[float, Range(gt=0, le=1e4)] = 10.0
+    window_overlap: Annotated[float, Range(ge=0, le=0.75)] = 0.0
     cores: Annotated[int, Range(ge=1, le=10_000_000)] = 2
     gpus: Annotated[int, Range(ge=0, le=1_000_000)] = 0
     prepare_videos_per_core_s: Annotated[float, Range(gt=0, le=1e6)] = 10.0
@@ -80,7 +82,7 @@ class Plan:
 
 def make_plan(num_videos: int, config: PlanConfig) -> Plan:
     """Work out a run over ``num_videos`` videos."""
-    clips_per_video = math.ceil(config.video_s / config.window_s)
+    clips_per_video = count_windows(config.video_s, config.window_s, config.window_overlap)
     clips = num_videos * clips_per_video
     # Without accelerators, one core of the pool runs the model and the others decode.
     models = config.gpus or 1

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from fal_model.localization import quantise_offsets
 from fal_model.model import FALModel
-from pipelines.clip_batches import ClipArrays
+from pipelines.clip_batches import ClipArrays, ClipOutputs
+from pipelines.model_files import load_model
 from pipelines.tensors import clip_batch
 
 
-@dataclass(frozen=True, slots=True)
-class ClipOutputs:
-    """Raw outputs for B clips.
-
-    Attributes:
-        logits_BK: Uncalibrated logits.
-        frame_logits_BTK: The same at each frame.
-        offsets_BTL2: Distances from each frame to the borders of each leaf class, in 255ths of a stratum.
-        embedding_BD: Embedding of unit length.
-    """
-
-    logits_BK: npt.NDArray[np.float32]
-    frame_logits_BTK: npt.NDArray[np.float16]
-    offsets_BTL2: npt.NDArray[np.uint8]
-    embedding_BD: npt.NDArray[np.float32]
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: several share a batch out among them, and what a clip gives depends on its share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class ClipPredictor:
@@ -46,28 +41,43 @@ class ClipPredictor:
 
     @classmethod
     def load(cls, model_dir: str, device: str | None = None) -> Self:
-        """Load a model directory onto a device; by default the GPU if there is one.
+        """Load a model directory, which may be in S3, onto a device; by default the GPU if there is one.
 
         Raises:
             ModelLoadError: the directory is missing something, damaged, or from a newer version.
         """
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(FALModel.from_pretrained(model_dir), chosen)
+        return cls(load_model(model_dir), chosen)
 
-    def predict(self, clips: ClipArrays) -> ClipOutputs:
-        """Run one batch, which may be empty. The same batch gives the same numbers on the same machine."""
-        if not len(clips.frames_BTHWC):
+    def predict(self, clips: ClipArrays, batch_clips: int = 0) -> ClipOutputs:
+        """Run one batch, which may be empty.
+
+        Args:
+            clips: The clips.
+            batch_clips: Fill up with empty clips to so many. In batches of one size a clip gives the same numbers to
+                the last bit on the same machine, whatever clips share its batch and at whichever place in it; on the
+                CPU that takes a single thread. 0 computes no more than is asked, on all threads.
+        """
+        num_clips = len(clips.frames_BTHWC)
+        if not num_clips:
             return self._no_outputs()
-        batch = clip_batch(clips).to(self.device)
+        batch = clip_batch(clips.filled_up(batch_clips)).to(self.device)
         on_gpu = self.device.type == "cuda"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu):
+        threads = nullcontext() if on_gpu or not batch_clips else _one_thread()
+        with threads, torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu):
             out = self.model(batch.frames_BTCHW, batch.flow_BTCHW, batch.flow_valid_BT)
         return ClipOutputs(
-            out.logits_BK.float().cpu().numpy(),
-            out.frame_logits_BTK.float().clamp(-60, 60).cpu().numpy().astype(np.float16),
-            quantise_offsets(out.offsets_BTL2.float().cpu().numpy()),
-            out.embedding_BE.float().cpu().numpy(),
+            out.logits_BK[:num_clips].float().cpu().numpy(),
+            out.frame_logits_BTK[:num_clips].float().clamp(-60, 60).cpu().numpy().astype(np.float16),
+            quantise_offsets(out.offsets_BTL2[:num_clips].float().cpu().numpy()),
+            out.embedding_BE[:num_clips].float().cpu().numpy(),
         )
+
+    def versions(self) -> dict[str, str]:
+        """Return what has a say in the numbers besides the model: torch, the device, the number format."""
+        is_on_gpu = self.device.type == "cuda"
+        device = torch.cuda.get_device_name(self.device) if is_on_gpu else torch.backends.cpu.get_cpu_capability()
+        return {"torch": torch.__version__, "device": device, "format": "bfloat16" if is_on_gpu else "float32"}
 
     def _no_outputs(self) -> ClipOutputs:
         config, taxonomy = self.model.config, self.model.taxonomy

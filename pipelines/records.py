@@ -9,8 +9,10 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 VERSION_KEY: Final = b"fal_schema_version"
+RECEIPT_KEY: Final = b"fal_receipt"
+"""File metadata of ``labels`` and ``predictions``: what made them, as :class:`pipelines.receipts.Receipt` writes it."""
 
 SEGMENT = pa.struct([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
 
@@ -80,7 +82,8 @@ def predictions_schema(num_classes: int, num_leaves: int, num_frames: int, embed
 
     ``logits`` and ``frame_logits`` are uncalibrated, so that another calibration, threshold or taxonomy text can be
     applied later; ``frame_logits`` is the flattened [num_frames, num_classes] grid. ``offsets`` is the flattened
-    [num_frames, num_leaves, 2] grid, in 255ths of a stratum.
+    [num_frames, num_leaves, 2] grid, in 255ths of a stratum. ``input_sha256`` is the digest of the
+    pixels and flow that the model was given.
     """
     return pa.schema(
         [
@@ -93,6 +96,7 @@ def predictions_schema(num_classes: int, num_leaves: int, num_frames: int, embed
             ("end_s", pa.float64()),
             ("covered_s", pa.float64()),
             ("num_substituted", pa.int32()),
+            ("input_sha256", pa.string()),
             ("frame_times_s", pa.list_(pa.float64())),
             ("logits", pa.list_(pa.float32(), num_classes)),
             ("frame_logits", pa.list_(pa.float16(), num_frames * num_classes)),

@@ -16,7 +16,9 @@ from markupsafe import Markup
 
 from fal_model.taxonomy import Taxonomy
 from pipelines import charts, page, storage
-from pipelines.report_data import MAX_FAILURES_PER_KIND, ReportData, Truth, label_tree, page_data, read_report_data
+from pipelines.embedding_duplicates import MIN_COSINE
+from pipelines.report_data import MAX_FAILURES_PER_KIND, MAX_VIDEOS, ReportData, Truth, read_report_data
+from pipelines.report_rows import label_tree, page_data
 
 __all__ = ["Truth", "write_report"]
 
@@ -26,6 +28,8 @@ METRIC_NAMES = {
     "map": "mAP",
     "segmentmap": "Segment mAP",
     "ece": "Calibration error (ECE)",
+    "recallat1": "Recall@1 of embeddings",
+    "recallat5": "Recall@5 of embeddings",
     "keptshare": "Kept",
     "kepttop1": "Top-1 of what is kept",
 }
@@ -34,10 +38,14 @@ METRIC_NOTES = {
     "top5": "one of the five best is true",
     "map": "mean over classes",
     "segmentmap": "when it happens, not only what",
+    "recallat1": "the nearest other video has a label in common",
+    "recallat5": "one of the five nearest has",
     "ece": "lower is better",
     "keptshare": "not abstained from: the model is sure",
     "kepttop1": "best label is true",
 }
+FULLY_BUSY = 0.7
+"""A stage that works for a smaller share of the run than this does not hold it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +60,30 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How long one stage worked; ``chart`` compares it with the stage that worked longest."""
+    """How long one stage worked.
+
+    Attributes:
+        share: Share of the time of the run that its workers were busy; where the summary does not say, its working
+            time compared with that of the stage that worked longest.
+    """
 
     name: str
     facts: str
+    share: float
+    is_share_of_run: bool
     chart: Markup
     is_bottleneck: bool
 
 
 def write_report(
-    output: str, title: str, summary: dict[str, Any], taxonomy: Taxonomy, truth: Truth | None = None
+    output: str,
+    title: str,
+    summary: dict[str, Any],
+    taxonomy: Taxonomy,
+    truth: Truth | None = None,
+    *,
+    max_videos: int = MAX_VIDEOS,
+    settings: Mapping[str, Any] | None = None,
 ) -> str:
     """Write ``report.html`` for a finished labelling run.
 
@@ -71,6 +93,8 @@ def write_report(
         summary: What ``summary.json`` holds; what is missing is shown as a dash.
         taxonomy: The model's label tree.
         truth: What is known about the videos; adds the section on how good the labels are.
+        max_videos: About how many videos are listed one by one; all are counted.
+        settings: What the run was asked to do, by section, as it is to be shown.
 
     Returns:
         The address of the page.
@@ -78,13 +102,23 @@ def write_report(
     Raises:
         OutputError: a table cannot be read, or the page cannot be written.
     """
-    data = read_report_data(output, truth)
+    data = read_report_data(output, truth, max_videos)
     target = storage.join(output, "report.html")
-    storage.write_bytes(target, _render(data, title, summary, taxonomy, truth).encode("utf-8", "replace"))
+    storage.write_bytes(
+        target, _render(data, title, summary, taxonomy, truth, settings or {}).encode("utf-8", "replace")
+    )
     return target
 
 
-def _render(data: ReportData, title: str, summary: Mapping[str, Any], taxonomy: Taxonomy, truth: Truth | None) -> str:
+def _render(
+    data: ReportData,
+    title: str,
+    summary: Mapping[str, Any],
+    taxonomy: Taxonomy,
+    truth: Truth | None,
+    settings: Mapping[str, Any],
+) -> str:
+    stages = _stages(summary)
     return page.render(
         "report.html",
         ["report.css"],
@@ -96,10 +130,15 @@ def _render(data: ReportData, title: str, summary: Mapping[str, Any], taxonomy: 
         num_leaves_found=sum(data.num_top[taxonomy.nodes[i].id] > 0 for i in taxonomy.leaves),
         tiles=_tiles(data, summary),
         notes=_notes(data, summary),
-        stages=_stages(summary),
+        stages=stages,
+        bottleneck=_bottleneck(stages),
         facts=_facts(summary),
+        versions=_versions(data, summary),
+        settings=_settings(settings),
+        near=_near(data),
         truth=truth,
-        metrics=_metrics(truth),
+        metrics=_metrics(truth, well_known=True),
+        more_metrics=[(tile.name, tile.value) for tile in _metrics(truth, well_known=False)],
         confusions=_confusions(truth, taxonomy),
         reliability=charts.reliability(truth.reliability) if truth and truth.reliability else "",
         histogram=charts.histogram(data.bins, data.wrong_bins, "score of the top label"),
@@ -115,8 +154,7 @@ def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
     failed = _number(summary, "failed", data.num_failed)
     seen = _number(summary, "seen", data.num_labelled + data.num_failed)
     share = f"{failed / seen:.1%} of all" if failed and seen else ""
-    notes = [f"{labelled / seen:.1%} of all"] if labelled and seen else []
-    notes += [f"not sure of {page.count(data.num_abstained)}"] if data.num_abstained else []
+    damage = data.damage
     return [
         Tile(
             "Videos seen",
@@ -126,13 +164,29 @@ def _tiles(data: ReportData, summary: Mapping[str, Any]) -> list[Tile]:
         Tile(
             "Labelled",
             page.count(labelled),
-            ", ".join(notes),
+            f"{labelled / seen:.1%} of all" if labelled and seen else "",
             "good" if labelled else "",
         ),
         Tile("Failed", page.count(failed), share, "bad" if failed else ""),
+        Tile(
+            "Not sure",
+            page.count(data.num_abstained),
+            f"{data.num_abstained / data.num_labelled:.1%} of the labelled" if data.num_labelled else "",
+            "warm" if data.num_abstained else "",
+        ),
+        Tile(
+            "Damaged frames",
+            page.count(damage.num_frames),
+            f"in {page.count(damage.num_videos)} video{'s' * (damage.num_videos != 1)}" if damage.num_videos else "",
+            "warm" if damage.num_frames else "",
+        ),
         Tile("Clips", page.count(_number(summary, "clips"))),
         Tile("Wall time", page.time(_number(summary, "wall_s"))),
-        Tile("Videos per second", page.rate(_number(summary, "videos_per_s")), "end to end"),
+        Tile(
+            "Videos per second",
+            page.rate(_number(summary, "videos_per_s") or None),
+            "nothing was left to do" if summary.get("parts_done_now") == 0 else "end to end",
+        ),
     ]
 
 
@@ -146,9 +200,23 @@ def _notes(data: ReportData, summary: Mapping[str, Any]) -> list[str]:
     if len(data.videos) < data.num_labelled:
         notes.append(
             f"All counts cover {data.num_labelled:,} videos; {len(data.videos):,} of them are listed below: the least "
-            "certain ones, those with pictures, and an even sample of the rest."
+            "certain ones, the best and the least certain one of each label, those with pictures, damage or a double, "
+            "and an even sample of the rest."
         )
+    if len(data.pictures) < data.num_pictured:
+        notes.append(f"Of {data.num_pictured:,} videos with key frames, {len(data.pictures):,} are shown with them.")
     return notes
+
+
+def _near(data: ReportData) -> str:
+    """Say how many pairs of videos look alike, and among how many; nothing where there are none."""
+    near = data.near
+    if not near.pairs:
+        return ""
+    few = f", of which {len(near.pairs):,} are shown" if len(near.pairs) < near.num_pairs else ""
+    pairs = f"{near.num_pairs:,} pair{'s' * (near.num_pairs != 1)}"
+    sample = ", a sample" if near.num_compared < data.num_labelled - data.same.num_videos else ""
+    return f"{pairs} with a cosine of {MIN_COSINE} or more{few}; {near.num_compared:,} videos were compared{sample}"
 
 
 def _stages(summary: Mapping[str, Any]) -> list[Stage]:
@@ -158,34 +226,72 @@ def _stages(summary: Mapping[str, Any]) -> list[Stage]:
     rows = []
     for name, found in stages.items() if isinstance(stages, Mapping) else ():
         values = found if isinstance(found, Mapping) else {}  # a stage without figures
-        busy_s = _number(values, "busy_s")
-        share = busy_s / longest_s if busy_s is not None and longest_s else None
-        rate = _number(values, "videos_per_busy_s")
-        facts = [
-            f"{page.time(busy_s)} of work" if busy_s is not None else "",
-            f"{page.rate(rate)} videos per second of work" if rate is not None else "",
-        ]
-        is_bottleneck = name == summary.get("bottleneck")
-        chart = charts.bar(share or 0.0, style="strong" if is_bottleneck else "")
-        rows.append(Stage(str(name), " · ".join(f for f in facts if f), chart, is_bottleneck))
+        busy_s, of_run = _number(values, "busy_s") or 0.0, _number(values, "busy_share")
+        share = of_run if of_run is not None else busy_s / longest_s if longest_s else 0.0
+        # The stage with most work holds the run up only where it was at work all the time.
+        is_bottleneck = name == summary.get("bottleneck") and (of_run is None or of_run >= FULLY_BUSY)
+        chart = charts.bar(share, style="strong" if is_bottleneck else "")
+        rows.append(Stage(str(name), _stage_facts(values), share, of_run is not None, chart, is_bottleneck))
     return rows
+
+
+def _stage_facts(values: Mapping[str, Any]) -> str:
+    busy_s, rate, workers = (_number(values, n) for n in ("busy_s", "videos_per_busy_s", "workers"))
+    facts = [
+        f"{page.count(workers)} worker{'s' * (workers != 1)}" if workers else "",
+        f"{page.time(busy_s)} of work" if busy_s is not None else "",
+        f"{page.rate(rate)} videos per second of work" if rate is not None else "",
+    ]
+    return " · ".join(fact for fact in facts if fact)
+
+
+def _bottleneck(stages: list[Stage]) -> str:
+    """Say what held the run up, as far as the stages tell."""
+    known = [stage for stage in stages if stage.is_share_of_run]
+    if not known:
+        return ""
+    busiest = max(known, key=lambda stage: stage.share)
+    if busiest.share < FULLY_BUSY:
+        return (
+            f"No stage was busy for more than {busiest.share:.0%} of the time: starting up, waiting for storage or a "
+            "corpus too small for so many workers held the run up."
+        )
+    return f"{busiest.name} held the run up: its workers were busy {busiest.share:.0%} of the time."
 
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """List what the labels were made with."""
-    ids = [(name.removesuffix("_id"), summary.get(name)) for name in ("model_id", "taxonomy_id", "pipeline_id")]
-    versions = summary.get("versions")
-    pairs = [*ids, *(versions.items() if isinstance(versions, Mapping) else ())]
-    return [(str(name), str(value)) for name, value in pairs if value is not None]
+    ids = ((name.removesuffix("_id"), summary.get(name)) for name in ("model_id", "taxonomy_id", "pipeline_id"))
+    return [(name, str(value)) for name, value in ids if value is not None]
 
 
-def _metrics(truth: Truth | None) -> list[Tile]:
-    """Name the measured scores; the well-known ones come first, whatever way their names are written."""
+def _versions(data: ReportData, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List what ran: of the driver what the summary says, of the workers what the tables say."""
+    told = summary.get("versions")
+    found = {str(name): str(value) for name, value in told.items()} if isinstance(told, Mapping) else {}
+    if data.receipt:
+        workers = data.receipt.decoding | data.receipt.prediction
+        found |= {name: ", ".join(values) for name, values in workers.items()}
+    return list(found.items())
+
+
+def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List settings as they are written on the command line."""
+    rows = []
+    for section, values in settings.items():
+        pairs = values.items() if isinstance(values, Mapping) else [("", values)]
+        rows += [(f"{section}.{name}".rstrip("."), str(value)) for name, value in pairs]
+    return rows
+
+
+def _metrics(truth: Truth | None, *, well_known: bool) -> list[Tile]:
+    """Name the measured scores that people know, whatever way their names are written; or all the others."""
     if truth is None:
         return []
     known = list(METRIC_NAMES)
     plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()) for name in truth.metrics}
-    ordered = sorted(plain, key=lambda name: known.index(plain[name]) if plain[name] in known else len(known))
+    wanted = [name for name in plain if (plain[name] in known) == well_known]
+    ordered = sorted(wanted, key=lambda name: known.index(plain[name])) if well_known else wanted
     return [
         Tile(METRIC_NAMES.get(plain[n], n), _metric(truth.metrics[n]), METRIC_NOTES.get(plain[n], "")) for n in ordered
     ]

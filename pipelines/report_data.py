@@ -1,41 +1,38 @@
-"""What the report shows, read from the tables of an output folder in one pass and in bounded memory.
+"""What the report shows, read from the tables of an output folder in bounded memory.
 
-Counts cover every video. Of a very large corpus the page lists the least certain videos, those with pictures, and an
-even sample of the rest.
+Counts cover every video. Of a very large corpus the page lists the least certain videos, the best and the least certain
+one of each class, those with pictures or damage, and an even sample of the rest.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fal_model.errors import FailureKind
-from fal_model.taxonomy import Node, Taxonomy
-from pipelines import pixels, storage, tables
+from pipelines import storage, tables
+from pipelines.embedding_duplicates import NearDuplicates
+from pipelines.receipts import Receipt
+from pipelines.records import RECEIPT_KEY
+from pipelines.report_findings import Damage, SameFiles, read_damage, read_near_duplicates, read_same_files
+from pipelines.report_pictures import MAX_BYTES, pictured, read_pictures
 
 MAX_VIDEOS = 20_000
 LEAST_CERTAIN = 1_000
 MAX_FAILURES_PER_KIND = 300
-MAX_PICTURES_BYTES = 24 << 20
-MAX_SEGMENTS = 200
-MAX_FRAME_TICKS = 64
-PICTURE_HEIGHT_PX = 112
-PICTURE_QUALITY = 75
 NUM_SCORE_BINS = 20
 COLUMNS = [
     *("video_id", "uri", "duration_s", "top_label", "top_path", "top_score", "is_abstained"),
-    *("labels", "segments", "frame_times_s", "coverage"),
+    *("labels", "segments", "num_segments_left_out", "frame_times_s", "coverage"),
 ]
+Ints = npt.NDArray[np.intp]
 
 WHY = {
     FailureKind.NOT_FOUND: "nothing is at this address",
@@ -86,33 +83,33 @@ class FailureGroup:
     rows: list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeNode:
-    """A class that was found: videos whose top label lies in its branch, videos that carry it, and its children."""
-
-    id: str
-    name: str
-    definition: str
-    num_top: int
-    num_any: int
-    children: list[TreeNode]
-
-
 @dataclass(slots=True, kw_only=True)
 class ReportData:
-    """Everything read from an output folder. Bins are of the top score; ``wrong`` stays zero without truth."""
+    """Everything read from an output folder. Bins are of the top score; ``wrong`` stays zero without truth.
+
+    Attributes:
+        label_bins: For each class, how the top scores of the videos whose top label lies in its branch are spread.
+        num_pictured: Videos of which the folder keeps pictures; the page may hold fewer of them.
+        receipt: What made the labels, where the files say it.
+    """
 
     num_labelled: int = 0
     num_wrong: int = 0
     num_abstained: int = 0
+    num_pictured: int = 0
     total_duration_s: float = 0.0
     bins: list[int] = field(default_factory=lambda: [0] * NUM_SCORE_BINS)
     wrong_bins: list[int] = field(default_factory=lambda: [0] * NUM_SCORE_BINS)
+    label_bins: dict[str, list[int]] = field(default_factory=dict)
     num_top: Counter[str] = field(default_factory=Counter)
     num_any: Counter[str] = field(default_factory=Counter)
     videos: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)
     failures: list[FailureGroup] = field(default_factory=list)
+    damage: Damage = field(default_factory=Damage)
+    same: SameFiles = field(default_factory=SameFiles)
+    near: NearDuplicates = field(default_factory=NearDuplicates)
+    receipt: Receipt | None = None
 
     @property
     def num_failed(self) -> int:
@@ -120,76 +117,154 @@ class ReportData:
         return sum(group.count for group in self.failures)
 
 
-def read_report_data(output: str, truth: Truth | None = None, max_videos: int = MAX_VIDEOS) -> ReportData:
-    """Read the labels, failures and pictures of an output folder.
+def read_report_data(
+    output: str, truth: Truth | None = None, max_videos: int = MAX_VIDEOS, max_pictures_bytes: int = MAX_BYTES
+) -> ReportData:
+    """Read the labels, failures, findings and pictures of an output folder.
 
     Args:
         output: Folder of a labelling run, local or ``s3://``.
         truth: What is known about the videos.
         max_videos: About how many videos are listed one by one.
+        max_pictures_bytes: What all pictures together may weigh, as base64.
 
     Returns:
-        Counts over all videos, and the rows to list in the order of the tables.
+        Counts over all videos, and the rows to list in the order of their ids.
 
     Raises:
         OutputError: a table is damaged or has another schema version.
     """
-    data = ReportData(pictures=_pictures(output), failures=failure_groups(output))
-    pictured = pa.array(list(data.pictures), pa.string())
+    data = ReportData(
+        failures=failure_groups(output),
+        damage=read_damage(output),
+        same=read_same_files(output),
+        near=read_near_duplicates(output),
+    )
+    with_pictures = pictured(output)
+    data.num_pictured = len(with_pictures)
+    doubles = [name for group in data.same.groups for name in group]
+    alike = [name for *pair, _ in data.near.pairs for name in pair]
+    named = [*with_pictures, *data.damage.frames, *doubles, *alike]
+    rows = _listed(data, _label_tables(output), truth, pa.array(named, pa.string()), max_videos)
+    if rows is None:
+        return data
+    rows = rows.take(pc.sort_indices(rows["video_id"]))
+    data.videos = rows.drop_columns(["position"]).to_pylist()
+    data.pictures = read_pictures(output, _most_wanted(rows, with_pictures, alike), max_pictures_bytes)
+    return data
+
+
+def _listed(
+    data: ReportData, parts: Iterable[pa.Table], truth: Truth | None, named: pa.Array, max_videos: int
+) -> pa.Table | None:
+    """Count every video, and return those to list, never holding many more than these."""
     kept: list[pa.Table] = []
     stride, num_kept = 1, 0
-    for table in _label_tables(output):
-        _count(data, table, truth)
+    for part in parts:
+        _count(data, part, truth)
+        table = part.replace_schema_metadata(None)
         positions = pa.array(np.arange(data.num_labelled - table.num_rows, data.num_labelled))
         kept.append(table.append_column("position", positions))
         num_kept += table.num_rows
         if num_kept > 3 * max_videos:
-            rows, stride = _shrink(pa.concat_tables(kept), stride, pictured, 2 * max_videos, data.num_labelled)
+            rows, stride = _shrink(pa.concat_tables(kept), stride, named, 2 * max_videos, data.num_labelled)
             kept, num_kept = [rows], rows.num_rows
-    if kept:
-        rows, _ = _shrink(pa.concat_tables(kept), stride, pictured, max_videos, data.num_labelled)
-        data.videos = rows.drop_columns(["position"]).to_pylist()
-    return data
+    if not kept:
+        return None
+    return _shrink(pa.concat_tables(kept), stride, named, max_videos, data.num_labelled)[0]
 
 
-def _shrink(table: pa.Table, stride: int, pictured: pa.Array, wanted: int, num_seen: int) -> tuple[pa.Table, int]:
+def _shrink(table: pa.Table, stride: int, named: pa.Array, wanted: int, num_seen: int) -> tuple[pa.Table, int]:
     """Thin new rows like those before them, then all of them further while there are more than wanted."""
-    rows = table if stride == 1 else _thin(table, stride, pictured)
+    rows = table if stride == 1 else _thin(table, stride, named)
     while rows.num_rows > wanted and stride < num_seen:
         stride *= 2
-        rows = _thin(rows, stride, pictured)
+        rows = _thin(rows, stride, named)
     return rows, stride
+
+
+def _thin(table: pa.Table, stride: int, named: pa.Array) -> pa.Table:
+    """Keep every ``stride``-th video of the corpus, the least certain ones, the examples, and those that are named."""
+    keep = table["position"].to_numpy() % stride == 0
+    keep[_least_certain(table)] = True
+    keep[_examples(table)] = True
+    keep |= pc.is_in(table["video_id"], value_set=named).to_numpy()
+    return table.filter(pa.array(keep))
+
+
+def _least_certain(table: pa.Table) -> Ints:
+    return np.argsort(table["top_score"].to_numpy(), kind="stable")[:LEAST_CERTAIN]
+
+
+def _examples(table: pa.Table) -> Ints:
+    """Find the least and the most certain video of each top label."""
+    if not table.num_rows:
+        return np.zeros(0, np.intp)
+    _, codes_N = np.unique(table["top_label"].to_numpy(), return_inverse=True)
+    order_N = np.lexsort((np.nan_to_num(table["top_score"].to_numpy()), codes_N))
+    is_other = np.diff(codes_N[order_N]) != 0
+    return np.concatenate([order_N[np.r_[True, is_other]], order_N[np.r_[is_other, True]]])
+
+
+def _most_wanted(rows: pa.Table, with_pictures: Sequence[str], alike: Sequence[str]) -> list[str]:
+    """Order the videos with pictures: the examples of each class, then what looks alike, then the least certain."""
+    shown = rows.filter(pc.is_in(rows["video_id"], value_set=pa.array(with_pictures, pa.string())))
+    is_alike = pc.is_in(shown["video_id"], value_set=pa.array(alike, pa.string())).to_numpy()
+    order = [*_examples(shown), *np.flatnonzero(is_alike), *_least_certain(shown), *range(shown.num_rows)]
+    places = dict.fromkeys(int(place) for place in order)
+    return shown["video_id"].take(pa.array(places, pa.int64())).to_pylist()  # type: ignore[no-any-return]
 
 
 def _label_tables(output: str) -> Iterator[pa.Table]:
     folder = storage.join(output, "labels")
     for name in storage.names_in(folder):
         if name.endswith(".parquet") and not name.startswith("."):
-            yield tables.read_table(storage.join(folder, name), COLUMNS).replace_schema_metadata(None)
-
-
-def _thin(table: pa.Table, stride: int, pictured: pa.Array) -> pa.Table:
-    """Keep every ``stride``-th video of the corpus, the least certain ones, and those with pictures."""
-    keep = table["position"].to_numpy() % stride == 0
-    least = np.argsort(table["top_score"].to_numpy(), kind="stable")[:LEAST_CERTAIN]
-    keep[least] = True
-    keep |= pc.is_in(table["video_id"], value_set=pictured).to_numpy()
-    return table.filter(pa.array(keep))
+            yield tables.read_table(storage.join(folder, name), COLUMNS)
 
 
 def _count(data: ReportData, table: pa.Table, truth: Truth | None) -> None:
     data.num_labelled += table.num_rows
     data.num_abstained += pc.sum(table["is_abstained"]).as_py() or 0
     data.total_duration_s += pc.sum(table["duration_s"]).as_py() or 0.0
-    bins = np.clip(np.nan_to_num(table["top_score"].to_numpy()) * NUM_SCORE_BINS, 0, NUM_SCORE_BINS - 1).astype(int)
-    columns = (table[name].to_pylist() for name in ("video_id", "top_label", "top_path", "labels"))
-    for score_bin, video_id, top_label, top_path, labels in zip(bins, *columns, strict=True):
-        data.bins[score_bin] += 1
-        data.num_top.update(set(top_path))
-        data.num_any.update({*top_path, *(label["label"] for label in labels)})
-        if truth and video_id in truth.labels and top_label not in truth.labels[video_id]:
-            data.num_wrong += 1
-            data.wrong_bins[score_bin] += 1
+    told = (table.schema.metadata or {}).get(RECEIPT_KEY)
+    if told is not None:
+        receipt = Receipt.from_json(told)
+        data.receipt = receipt.with_other(data.receipt) if data.receipt else receipt
+    bins_N = np.clip(np.nan_to_num(table["top_score"].to_numpy()) * NUM_SCORE_BINS, 0, NUM_SCORE_BINS - 1).astype(int)
+    data.bins = _added(data.bins, bins_N)
+    if table.num_rows:
+        _count_labels(data, table, bins_N)
+    if truth:
+        wrong = [i for i, row in enumerate(_tops(table)) if row[1] not in truth.labels.get(row[0], [row[1]])]
+        data.num_wrong += len(wrong)
+        data.wrong_bins = _added(data.wrong_bins, bins_N[wrong])
+
+
+def _tops(table: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(table["video_id"].to_pylist(), table["top_label"].to_pylist(), strict=True)
+
+
+def _added(bins: Sequence[int], more_N: Ints) -> list[int]:
+    counts: list[int] = (np.asarray(bins) + np.bincount(more_N, minlength=NUM_SCORE_BINS)).tolist()
+    return counts
+
+
+def _count_labels(data: ReportData, table: pa.Table, bins_N: Ints) -> None:
+    """Count the classes of each video once, however often its lists name them."""
+    paths, labels = (table[name].combine_chunks() for name in ("top_path", "labels"))
+    rows, names = pc.list_parent_indices(paths), pc.list_flatten(paths)
+    top = pa.table({"row": rows, "label": names}).group_by(["row", "label"]).aggregate([])
+    top_bins = pa.array(bins_N[top["row"].to_numpy()])
+    spread = top.append_column("bin", top_bins).group_by(["label", "bin"]).aggregate([([], "count_all")])
+    for row in spread.to_pylist():
+        data.num_top[row["label"]] += row["count_all"]
+        data.label_bins.setdefault(row["label"], [0] * NUM_SCORE_BINS)[row["bin"]] += row["count_all"]
+    carried = pa.table(
+        {"row": pc.list_parent_indices(labels), "label": pc.struct_field(pc.list_flatten(labels), "label")}
+    )
+    both = pa.concat_tables([top, carried.cast(top.schema)]).group_by(["row", "label"]).aggregate([])
+    for row in pc.value_counts(both["label"]).to_pylist():
+        data.num_any[row["values"]] += row["counts"]
 
 
 def failure_groups(output: str) -> list[FailureGroup]:
@@ -207,122 +282,3 @@ def failure_groups(output: str) -> list[FailureGroup]:
         )
         for kind, count in counts.most_common()
     ]
-
-
-def _pictures(output: str) -> dict[str, str]:
-    """Read the key-frame strips, as base64 JPEG, until the page would become too heavy."""
-    folder = storage.join(output, "_fal", "thumbnails")
-    pictures: dict[str, str] = {}
-    num_bytes = 0
-    for name in storage.names_in(folder):
-        if name.startswith("part-") and name.endswith(".json"):
-            for video_id, text in json.loads(storage.read_bytes(storage.join(folder, name))).items():
-                picture = _small_picture(text)
-                num_bytes += len(picture)
-                if num_bytes > MAX_PICTURES_BYTES:
-                    return pictures
-                if picture:
-                    pictures[video_id] = picture
-    return pictures
-
-
-def _small_picture(text: str) -> str:
-    """Shrink a strip to the height it is shown at; a strip that is no JPEG is left out: it is only decoration."""
-    try:
-        image = pixels.decode_jpeg(base64.b64decode(text, validate=True))
-    except (ValueError, binascii.Error):
-        return ""
-    height, width = image.shape[:2]
-    if height <= PICTURE_HEIGHT_PX:
-        return text
-    small = pixels.resize(image, PICTURE_HEIGHT_PX, max(1, round(width * PICTURE_HEIGHT_PX / height)))
-    return base64.b64encode(pixels.encode_jpeg(small, PICTURE_QUALITY)).decode("ascii")
-
-
-def label_tree(data: ReportData, taxonomy: Taxonomy) -> list[TreeNode]:
-    """Arrange the classes that were found as a tree, most frequent first; a class not in the taxonomy is a root."""
-    children: dict[str | None, list[Node]] = {}
-    for node in taxonomy.nodes:
-        if data.num_any[node.id]:
-            children.setdefault(node.parent, []).append(node)
-    strangers = [Node(label, label) for label in sorted(data.num_any) if label not in taxonomy]
-
-    def grow(nodes: Iterable[Node]) -> list[TreeNode]:
-        grown = [
-            TreeNode(
-                id=node.id,
-                name=node.name,
-                definition=node.definition,
-                num_top=data.num_top[node.id],
-                num_any=data.num_any[node.id],
-                children=grow(children.get(node.id, [])),
-            )
-            for node in nodes
-        ]
-        return sorted(grown, key=lambda n: (-n.num_any, -n.num_top))
-
-    return grow([*children.get(None, []), *strangers])
-
-
-class _LabelNumbers:
-    """Number the classes that the page mentions, parents first."""
-
-    def __init__(self, taxonomy: Taxonomy) -> None:
-        self.taxonomy = taxonomy
-        self.rows: list[tuple[str, str, int]] = []
-        self._numbers: dict[str, int] = {}
-
-    def __call__(self, label: str) -> int:
-        if label not in self._numbers:
-            known = label in self.taxonomy
-            node = self.taxonomy.nodes[self.taxonomy.index(label)] if known else Node(label, label)
-            parent = -1 if node.parent is None else self(node.parent)
-            self._numbers[label] = len(self.rows)
-            self.rows.append((node.id, node.name, parent))
-        return self._numbers[label]
-
-
-def page_data(data: ReportData, taxonomy: Taxonomy, truth: Truth | None) -> dict[str, Any]:
-    """Pack the listed videos for the page's script: short rows, classes as numbers, no value that is not JSON.
-
-    Returns:
-        ``labels``: rows of id, name, parent's number; ``videos``: rows in the order that ``report.js`` unpacks.
-    """
-    number = _LabelNumbers(taxonomy)
-    for node in taxonomy.nodes:
-        if data.num_any[node.id]:
-            number(node.id)
-    videos = [_video_row(row, number, truth) for row in data.videos]
-    return {"labels": number.rows, "videos": videos, "hasTruth": truth is not None}
-
-
-def _video_row(row: Mapping[str, Any], number: _LabelNumbers, truth: Truth | None) -> list[Any]:
-    segments, times = row["segments"], row["frame_times_s"]
-    true_labels = truth.labels.get(row["video_id"]) if truth else None
-    true_segments = truth.segments.get(row["video_id"], []) if truth else []
-    return [
-        row["video_id"],
-        row["uri"],
-        _rounded(row["duration_s"]),
-        number(row["top_label"]),
-        _rounded(row["top_score"], 4),
-        [[number(label["label"]), _rounded(label["score"], 3)] for label in row["labels"]],
-        _segment_rows(segments, number),
-        max(0, len(segments) - MAX_SEGMENTS),
-        [_rounded(t) for t in times] if len(times) <= MAX_FRAME_TICKS else [],
-        _rounded(row["coverage"], 3),
-        None if true_labels is None else [number(label) for label in true_labels],
-        _segment_rows(true_segments, number),
-        row["is_abstained"],
-    ]
-
-
-def _segment_rows(segments: Sequence[Mapping[str, Any]], number: _LabelNumbers) -> list[list[Any]]:
-    return [
-        [number(s["label"]), _rounded(s["start_s"]), _rounded(s["end_s"]), _rounded(s.get("score"), 3)]
-        for s in segments[:MAX_SEGMENTS]
-    ]
-
-
-def _rounded(value: float | None, digits: int = 2) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, digits)

@@ -46,6 +46,17 @@ adds them."""
 Strata = list[tuple[int, ...]]
 
 
+def count_windows(duration_s: float, window_s: float, overlap: float = 0.0) -> int:
+    """Count the windows of :func:`cut_windows`: as few as cover the video, at least one.
+
+    Args:
+        duration_s: Length of the video, seconds.
+        window_s: Longest window, seconds, > 0.
+        overlap: Share of a window that it has in common with the next, from 0 to less than 1.
+    """
+    return max(1, math.ceil((duration_s / window_s - overlap) / (1 - overlap) - 1e-6))
+
+
 def cut_windows(
     duration_s: float, window_s: float, cuts_s: Sequence[float] = (), overlap: float = 0.0
 ) -> list[tuple[float, float]]:
@@ -62,7 +73,7 @@ def cut_windows(
         ``(start_s, end_s)`` of each window; starts and ends rise, without gaps.
     """
     fresh = 1 - overlap  # share of a window by which the next one begins later
-    count = max(1, math.ceil((duration_s / window_s - overlap) / fresh - 1e-6))
+    count = count_windows(duration_s, window_s, overlap)
     windows = 1 + (count - 1) * fresh  # how many equal windows would last as long as the video side by side
     cuts = np.asarray(cuts_s, np.float64)
     starts = [0.0]

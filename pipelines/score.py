@@ -21,6 +21,21 @@ from fal_model.taxonomy import Taxonomy
 from pipelines import storage, tables
 
 RELIABILITY_BINS = 10
+CLASSIFICATION = (
+    "top1",
+    "top5",
+    "top1_single_label",
+    "map",
+    "f1_micro",
+    "f1_macro",
+    "f1_micro_at_0.5",
+    "f1_macro_at_0.5",
+    "ece",
+    "kept_share",
+    "kept_top1",
+)
+RETRIEVAL = ("recall_at_1", "recall_at_5")
+LOCALIZATION = ("segment_map_at_0.5", "segment_map")
 Floats = npt.NDArray[np.floating]
 
 
@@ -30,12 +45,14 @@ class Score:
 
     Attributes:
         metrics: Numbers by name; one that has no meaning on this truth is left out.
+        not_measurable: Names of :func:`metric_names` that are left out.
         confusions: What was taken for what: (true id, predicted id, videos), most frequent first.
         reliability: Per score bin: mean top score, share of right top labels, videos.
         num_scored: Labelled videos with known truth.
     """
 
     metrics: dict[str, float]
+    not_measurable: tuple[str, ...]
     confusions: list[tuple[str, str, int]]
     reliability: list[tuple[float, float, int]]
     num_scored: int
@@ -61,7 +78,9 @@ def score_output(
     truth = {row["video_id"]: row for row in manifest.to_pylist() if row["labels"] is not None}
     scores = video_scores(output, taxonomy, calibration)
     if not scores:
-        return Score(metrics={}, confusions=[], reliability=[], num_scored=0)
+        return Score(
+            metrics={}, not_measurable=tuple(metric_names(taxonomy)), confusions=[], reliability=[], num_scored=0
+        )
     ids = [i for i in sorted(scores) if i in truth]
     if not ids:
         raise ConfigError([f"truth: none of the {len(scores)} labelled videos has labels in the manifest"])
@@ -75,13 +94,22 @@ def score_output(
     found = classification_metrics(scores_NK, labels_NK, taxonomy, calibration, threshold)
     is_single_N = labels_NL.sum(axis=1) == 1
     found["top1_single_label"] = metrics.top_k_accuracy(scores_NL[is_single_N], labels_NL[is_single_N], 1)
+    found |= _retrieval(output, ids, labels_NL)
     found |= _localization(output, truth, set(ids), taxonomy)
+    measured = {name: value for name, value in found.items() if not math.isnan(value)}
     return Score(
-        metrics={name: value for name, value in found.items() if not math.isnan(value)},
+        metrics=measured,
+        not_measurable=tuple(name for name in metric_names(taxonomy) if name not in measured),
         confusions=[(taxonomy.nodes[leaves[a]].id, taxonomy.nodes[leaves[b]].id, n) for a, b, n in confusions],
         reliability=reliability(scores_NL.max(axis=1), hits_N),
         num_scored=len(ids),
     )
+
+
+def metric_names(taxonomy: Taxonomy) -> list[str]:
+    """Return what :func:`score_output` measures where the truth says enough; ``docs/data-contracts.md`` explains it."""
+    levels = [f"{name}_level_{level}" for level in range(max(taxonomy.levels) + 1) for name in ("f1", "ece")]
+    return [*CLASSIFICATION, *levels, *RETRIEVAL, *LOCALIZATION]
 
 
 def video_scores(output: str, taxonomy: Taxonomy, calibration: Calibration) -> dict[str, npt.NDArray[np.float32]]:
@@ -102,6 +130,18 @@ def _multi_hot(labels: list[str], taxonomy: Taxonomy) -> npt.NDArray[np.float32]
     for label in labels:
         row_K[list(taxonomy.path_indices(taxonomy.index(label)))] = 1
     return row_K
+
+
+def _retrieval(output: str, ids: list[str], labels_NL: Floats) -> dict[str, float]:
+    """Ask for each video whether those whose embeddings are nearest share a true leaf with it."""
+    table = tables.read_folder(storage.join(output, "labels"), ["video_id", "embedding"])
+    if table is None:
+        return {}
+    row_of = {video_id: row for row, video_id in enumerate(table["video_id"].to_pylist())}
+    found = [(i, row_of[video_id]) for i, video_id in enumerate(ids) if video_id in row_of]
+    at_N, row_N = np.array(found, np.intp).reshape(-1, 2).T
+    recall = metrics.recall_at_k(tables.matrix(table["embedding"])[row_N], labels_NL[at_N])
+    return dict(zip(RETRIEVAL, recall.values(), strict=True))
 
 
 def _localization(

@@ -121,6 +121,7 @@ class ReadPlan:
         is_mirrored: Also mirror half of the augmented clips: only where no class tells left from right.
         is_shuffled: False reads in file order, keeping the short last batch.
         threads: Threads that decode; the clips are the same.
+        max_open_shards: Files that stay open at once.
     """
 
     batch_clips: int
@@ -131,8 +132,11 @@ class ReadPlan:
     is_mirrored: bool = False
     is_shuffled: bool = True
     threads: int = 1
+    max_open_shards: int = MAX_OPEN_SHARDS
 
     def __post_init__(self) -> None:
+        if self.max_open_shards < 1:
+            raise ConfigError([f"max_open_shards: got {self.max_open_shards}, must be at least 1"])
         if not self.is_shuffled and self.num_workers > 1:
             raise ConfigError([f"unshuffled reading: got {self.num_workers} workers, must be one"])
         if self.batch_clips % self.num_workers:
@@ -228,7 +232,7 @@ class _Reader:
     def _file(self, uri: str) -> pq.ParquetFile:
         """Open a shard; the last few stay open, so that its footer is not read again for each row group."""
         if uri not in self._files:
-            while len(self._files) >= MAX_OPEN_SHARDS:
+            while len(self._files) >= self.plan.max_open_shards:
                 self._files.pop(next(iter(self._files))).close(force=True)
             source = storage.open_ranged(uri) if storage.is_remote(uri) else storage.local_path(uri)
             self._files[uri] = pq.ParquetFile(source)

@@ -1,4 +1,4 @@
-"""Where bytes live: local files and ``s3://``. The only file that knows s3fs.
+"""Where bytes live: local files and ``s3://``.
 
 Reading hands out real file objects, because the decoder process receives a file descriptor; an S3 object is first
 copied to an unnamed temporary file under the byte limit. Writing is atomic: a reader sees the old file or the new one.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -17,15 +16,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from urllib.parse import unquote
 
 from fal_model.errors import ConfigError, FailureKind, OutputError, VideoError
-from pipelines import atomic_files
+from pipelines import atomic_files, s3, s3_files, s3_listing
+from pipelines.s3_patience import BrokenReadError, StoreError
+from pipelines.sniff import check_head
 
 COPY_BYTES = 1 << 20
-RANGE_BYTES = 1 << 20
-NUM_REQUESTS = 32
 
 
 def is_remote(uri: str) -> bool:
@@ -69,57 +68,18 @@ def join(base: str, *parts: str) -> str:
     return str(local_path(base).joinpath(*parts))
 
 
-def _s3() -> Any:
-    """Open S3 with bounded retries; the endpoint and keys come from the standard AWS variables."""
-    import s3fs
-
-    retries = {"max_attempts": 6, "mode": "standard"}
-    return s3fs.S3FileSystem(config_kwargs={"retries": retries, "connect_timeout": 10, "read_timeout": 60})
-
-
-@contextmanager
-def _as_os_error() -> Iterator[None]:
-    """Turn what S3's client raises into ``OSError``, as s3fs does with most but not all of it."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from s3fs.core import S3_RETRYABLE_ERRORS
-
-    try:
-        yield
-    except OSError:
-        raise
-    # What s3fs tried again until it gave up comes out as it was: a cut connection, a body that ends too early.
-    except (BotoCoreError, ClientError, *S3_RETRYABLE_ERRORS) as error:
-        raise OSError(errno.EIO, str(error)) from error
-    except ValueError as error:  # s3fs: an address without a bucket, a pattern it cannot read
-        raise OSError(errno.EINVAL, str(error)) from error
-
-
 def s3_paths(place: str) -> list[str]:
     """Return ``bucket/key`` of every object under a prefix or matching a glob, as S3 has it now, sorted.
 
     Raises:
         OSError: there is no such bucket, or the store refused.
     """
-    fs = _s3()
-    fs.invalidate_cache()  # after this listing, fingerprints of what it found cost no further request
-    with _as_os_error():
-        return sorted(fs.glob(place) if is_glob(place) else fs.find(place))
+    return s3_listing.paths(s3.store(), place)
 
 
 def is_glob(text: str) -> bool:
     """Tell whether an address has wildcards."""
     return any(c in text for c in "*?[")
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Translate a glob by the rules that globs in S3 follow, so that both find the same.
-
-    Raises:
-        ValueError: ``**`` is only a part of a name.
-    """
-    from fsspec.utils import glob_translate
-
-    return re.compile(glob_translate(glob))
 
 
 def open_video(uri: str, max_bytes: int) -> BinaryIO:
@@ -149,16 +109,10 @@ def open_video(uri: str, max_bytes: int) -> BinaryIO:
 
 def _open_failure(uri: str, error: Exception) -> VideoError:
     code = error.errno if isinstance(error, OSError) else None
-    kinds = {
-        errno.ENOENT: FailureKind.NOT_FOUND,
-        errno.ENOTDIR: FailureKind.NOT_FOUND,
-        errno.ELOOP: FailureKind.NOT_FOUND,
-        errno.ENAMETOOLONG: FailureKind.NOT_FOUND,
-        errno.EACCES: FailureKind.PERMISSION_DENIED,
-        errno.EPERM: FailureKind.PERMISSION_DENIED,
-        errno.EISDIR: FailureKind.NOT_A_FILE,
-        errno.ENXIO: FailureKind.NOT_A_FILE,
-    }
+    missing = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+    kinds = dict.fromkeys(missing, FailureKind.NOT_FOUND)
+    kinds |= dict.fromkeys((errno.EACCES, errno.EPERM), FailureKind.PERMISSION_DENIED)
+    kinds |= dict.fromkeys((errno.EISDIR, errno.ENXIO), FailureKind.NOT_A_FILE)
     kind = kinds.get(code, FailureKind.STORAGE_ERROR) if code is not None else FailureKind.NOT_FOUND
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return VideoError(kind, f"cannot open {uri!r}: {reason}", "open")
@@ -172,32 +126,52 @@ def _check_size(num_bytes: int, max_bytes: int) -> None:
         raise VideoError(FailureKind.LIMIT_EXCEEDED, message, "open")
 
 
-def _check_is_object(uri: str, info: dict[str, Any]) -> None:
-    if info["type"] != "file":
-        raise VideoError(FailureKind.NOT_A_FILE, f"{uri!r} is a prefix, not an object", "open")
-
-
 def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
-    fs = _s3()
-    try:
-        with ExitStack() as opened, _as_os_error():
-            target = opened.enter_context(tempfile.TemporaryFile(prefix="fal-"))
-            info = fs.info(uri)
-            _check_is_object(uri, info)
-            _check_size(int(info["size"]), max_bytes)
-            with fs.open(uri, "rb", cache_type="readahead", block_size=8 << 20) as source:
-                while chunk := source.read(COPY_BYTES):
-                    target.write(chunk)
-                    _check_size(target.tell(), max_bytes)
-            opened.pop_all()  # the caller closes it
-    except FileNotFoundError:
-        raise VideoError(FailureKind.NOT_FOUND, f"no object {uri!r}", "open") from None
-    except PermissionError as error:
-        raise VideoError(FailureKind.PERMISSION_DENIED, f"cannot read {uri!r}: {error}", "open") from None
-    except OSError as error:
-        raise VideoError(FailureKind.STORAGE_ERROR, f"cannot read {uri!r}: {error}", "open") from None
-    target.seek(0)
+    with ExitStack() as opened:
+        # No room for the copy is no fault of the video: that error is not turned into one.
+        target = opened.enter_context(tempfile.TemporaryFile(prefix="fal-"))
+        try:
+            target.writelines(_chunks_of_s3(uri, max_bytes))
+        except BrokenReadError:  # once more from the start
+            target.seek(0)
+            target.truncate()
+            try:
+                target.writelines(_chunks_of_s3(uri, max_bytes))
+            except BrokenReadError as error:
+                text = f"cannot read {uri!r}: {error.strerror}, twice"
+                raise VideoError(FailureKind.STORAGE_ERROR, text, "open") from None
+        target.seek(0)
+        opened.pop_all()  # the caller closes it
     return target
+
+
+def _chunks_of_s3(uri: str, max_bytes: int) -> Iterator[bytes]:
+    store = s3.store()
+    try:
+        with s3_files.Download(store, uri) as download:
+            _check_size(download.info.num_bytes, max_bytes)
+            for number, chunk in enumerate(download):
+                if number == 0:  # what is plainly no video is not worth the rest of it
+                    check_head(chunk, download.info.num_bytes)
+                yield chunk
+    except BrokenReadError:
+        raise
+    except FileNotFoundError as error:
+        raise _missing_in_s3(store, uri, error) from None
+    except PermissionError as error:
+        raise VideoError(FailureKind.PERMISSION_DENIED, f"cannot read {uri!r}: {error.strerror}", "open") from None
+    except OSError as error:
+        raise VideoError(FailureKind.STORAGE_ERROR, f"cannot read {uri!r}: {error.strerror}", "open") from None
+
+
+def _missing_in_s3(store: s3.Store, uri: str, error: OSError) -> VideoError:
+    try:
+        is_prefix = store.is_prefix(uri)
+    except OSError:  # who may not list is told what the store said first
+        is_prefix = False
+    if is_prefix:
+        return VideoError(FailureKind.NOT_A_FILE, f"{uri!r} is a prefix, not an object", "open")
+    return VideoError(FailureKind.NOT_FOUND, f"no object {uri!r}: {error.strerror}", "open")
 
 
 def sha256_of(file: BinaryIO) -> str:
@@ -236,8 +210,7 @@ def exists(uri: str) -> bool:
         OSError: the store cannot be asked.
     """
     if is_remote(uri):
-        with _as_os_error():
-            return bool(_s3().exists(uri))
+        return s3.store().exists(uri)
     return local_path(uri).exists()
 
 
@@ -248,10 +221,18 @@ def read_bytes(uri: str) -> bytes:
         OSError: it cannot be read; ``FileNotFoundError`` if it is not there.
     """
     if is_remote(uri):
-        with _as_os_error():
-            data: bytes = _s3().cat_file(uri)
-            return data
+        return s3.store().read(uri)
     return local_path(uri).read_bytes()
+
+
+def fetch(uri: str, path: Path) -> None:
+    """Copy an object of S3, of any size, into a local file.
+
+    Raises:
+        OSError: it cannot be read whole, or the file cannot be written.
+    """
+    with s3_files.Download(s3.store(), uri) as download, path.open("wb") as file:
+        file.writelines(download)
 
 
 def open_ranged(uri: str) -> BinaryIO:
@@ -261,9 +242,7 @@ def open_ranged(uri: str) -> BinaryIO:
         OSError: it cannot be read; ``FileNotFoundError`` if it is not there.
     """
     if is_remote(uri):
-        with _as_os_error():
-            file: BinaryIO = _s3().open(uri, "rb", cache_type="readahead", block_size=RANGE_BYTES)
-            return file
+        return s3_files.open_ranged(s3.store(), uri)
     return local_path(uri).open("rb")
 
 
@@ -271,6 +250,22 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write a file as :func:`writing` does, with its errors."""
     with writing(uri) as file:
         file.write(data)
+
+
+def copy(source: str, target: str) -> None:
+    """Put a file that nobody writes into any more at another place too, there whole or not at all.
+
+    On one file system it is linked, and costs nothing; within S3 the store copies, and nothing is fetched.
+
+    Raises:
+        OSError: the source cannot be read.
+        OutputError: the target cannot be written.
+    """
+    if is_remote(source) and is_remote(target):
+        with _as_output_error("write", target):
+            s3.store().copy(source, target)
+    elif is_remote(source) or is_remote(target) or not atomic_files.link(local_path(source), local_path(target)):
+        write_bytes(target, read_bytes(source))
 
 
 @contextmanager
@@ -288,8 +283,7 @@ def writing(uri: str) -> Iterator[BinaryIO]:
         with tempfile.NamedTemporaryFile(prefix="fal-") as copy:
             yield cast(BinaryIO, copy)
             copy.flush()
-            with _as_os_error():
-                _s3().put_file(copy.name, uri)
+            s3.store().put(Path(copy.name), uri)
 
 
 @contextmanager
@@ -319,8 +313,7 @@ def remove(uri: str) -> None:
     """
     with _as_output_error("delete", uri):
         if is_remote(uri):
-            with _as_os_error():
-                _s3().rm_file(uri)  # S3 takes it as done if there is nothing
+            s3.store().delete(uri)  # S3 takes it as done if there is nothing
         else:
             local_path(uri).unlink(missing_ok=True)
 
@@ -331,15 +324,7 @@ def names_in(folder: str) -> list[str]:
     Hidden ones are among others what a killed writer left behind.
     """
     if is_remote(folder):
-        fs = _s3()
-        try:
-            with _as_os_error():
-                found = fs.ls(folder, detail=True, refresh=True)
-        except FileNotFoundError:
-            return []
-        fs.invalidate_cache(folder)  # other processes write here: the next look must ask again
-        prefix = folder.removeprefix("s3://").rstrip("/") + "/"
-        names = [info["name"].removeprefix(prefix) for info in found if info["type"] == "file"]
+        names = s3_listing.names_in(s3.store(), folder)
     else:
         path = local_path(folder)
         names = [p.name for p in path.iterdir() if p.is_file()] if path.is_dir() else []
@@ -347,43 +332,46 @@ def names_in(folder: str) -> list[str]:
 
 
 def fingerprints(uris: Sequence[str]) -> list[str]:
-    """Return the :func:`fingerprint` of each file, asking S3 for many at a time."""
+    """Return the :func:`fingerprint` of each file, asking S3 for many at a time.
+
+    Raises:
+        ConfigError: S3 cannot be used at all: no valid credentials, or nobody answers.
+    """
     if not any(map(is_remote, uris)):
         return [fingerprint(uri) for uri in uris]
-    fs = _s3()  # once: s3fs would open a client for each thread
-    with ThreadPoolExecutor(NUM_REQUESTS, thread_name_prefix="fal-s3") as pool:
-        return list(pool.map(lambda uri: _fingerprint_s3(uri, fs) if is_remote(uri) else fingerprint(uri), uris))
+    with ThreadPoolExecutor(s3.NUM_CONNECTIONS, thread_name_prefix="fal-s3") as pool:
+        try:
+            return list(pool.map(fingerprint, uris))
+        except StoreError as error:  # it concerns every video: not one more is asked for
+            pool.shutdown(cancel_futures=True)
+            raise ConfigError([f"input: cannot ask S3 for the videos: {error.strerror}"]) from error
 
 
 def fingerprint(uri: str) -> str:
     """Tell cheaply whether a file changed: size and modification time, or S3's entity tag.
 
     Empty if it is missing or cannot be asked about; whoever opens it says why.
+
+    Raises:
+        StoreError: S3 cannot be used at all.
     """
-    if is_remote(uri):
-        return _fingerprint_s3(uri, _s3())
     try:
-        info_local = local_path(uri).stat()
+        if is_remote(uri):
+            return s3.store().info(uri).fingerprint
+        info = local_path(uri).stat()
+    except StoreError:
+        raise
     except (OSError, ValueError):
         return ""
-    return f"{info_local.st_size}:{info_local.st_mtime_ns}"
-
-
-def _fingerprint_s3(uri: str, fs: Any) -> str:
-    try:
-        with _as_os_error():
-            info = fs.info(uri)
-    except OSError:
-        return ""
-    return f"{info['size']}:{info.get('ETag', '')}"
+    return f"{info.st_size}:{info.st_mtime_ns}"
 
 
 def remove_folder(folder: str) -> None:
     """Delete a folder of FAL's own and everything in it, if it is there."""
     if is_remote(folder):
         # What cannot be deleted stays: nothing depends on it.
-        with suppress(OSError), _as_os_error():
-            _s3().rm(folder, recursive=True)
+        with suppress(OSError):
+            s3.store().delete_below(folder)
     else:
         shutil.rmtree(local_path(folder), ignore_errors=True)
 

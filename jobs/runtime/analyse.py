@@ -16,12 +16,11 @@ import numpy as np
 from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
 from pipelines import storage
-from pipelines.clip_batches import ClipArrays
+from pipelines.clip_batches import ClipArrays, ClipOutputs
 from pipelines.clips import Clip, VideoInfo
 from pipelines.isolation import IsolatedPreparer
 from pipelines.labels import VideoPredictions
 from pipelines.limits import DecodeLimits
-from pipelines.predict import ClipOutputs
 
 MAX_CLIPS_IN_FLIGHT = 16
 """Clips of one video that wait for the model at once: a long video is never whole in memory."""

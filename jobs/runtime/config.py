@@ -24,12 +24,15 @@ from fal_model.ranges import Range
 from fal_model.spec import ClipSpec
 from jobs.runtime.serve_config import ServeSection
 from pipelines.config import LabelConfig, PrepareConfig, Resources, ScanConfig
+from pipelines.exporters.settings import ExportConfig
 from pipelines.importers.settings import ImportConfig
 from pipelines.limits import DecodeLimits
 from pipelines.planning import PlanConfig
+from pipelines.search_settings import SearchConfig
 from pipelines.shard_survey import ShowConfig
 from pipelines.splits import SplitConfig
 from pipelines.standin_difficulty import Difficulty, Picture
+from pipelines.verify_settings import VerifyConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +47,9 @@ class ModelSection:
 
     preset: str = "fal-nano"
     init_from: str = ""
+
+    def __post_init__(self) -> None:
+        preset(self.preset)  # refuses a name that no size has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +149,8 @@ class FalConfig:
     model: ModelSection = field(default_factory=ModelSection)
     corpus: CorpusSection = field(default_factory=CorpusSection)
     importing: ImportConfig = field(default_factory=ImportConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     show: ShowConfig = field(default_factory=ShowConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
@@ -156,6 +164,7 @@ class FalConfig:
     tracking: TrackingSection = field(default_factory=TrackingSection)
     ray: RaySection = field(default_factory=RaySection)
     serve: ServeSection = field(default_factory=ServeSection)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
 
 
 def load_config(path: str | None, overrides: Sequence[str] = ()) -> FalConfig:
@@ -167,13 +176,52 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> FalConfig:
     data, problems = _read_yaml(path)
     for text in overrides:
         problems += _apply_override(data, text)
-    problems += _complete_clip(data)
+    _complete_clip(data)
     config, found = _build(FalConfig, data, "")
     problems += found
     if problems:
         raise ConfigError(problems)
     typed: FalConfig = config
     return typed
+
+
+def check_clip(config: FalConfig, spec: ClipSpec) -> None:
+    """Refuse clip settings where a trained model decides them, unless they are the model's.
+
+    Args:
+        config: All settings.
+        spec: Input contract of the model.
+
+    Raises:
+        ConfigError: a clip setting differs; all that do are named, with both values.
+    """
+    if config.clip is None or config.clip == spec:
+        return
+    found = differences(config.clip.to_dict(), spec.to_dict(), "the model's ")
+    problem = (
+        f"clip: the model decides these settings, they were chosen at prepare_corpus: {found} "
+        f"(what is not given is taken from model.preset={config.model.preset}); leave the section out"
+    )
+    raise ConfigError([problem])
+
+
+def differences(got: Mapping[str, Any], wanted: Mapping[str, Any], whose: str = "") -> str:
+    """Name the settings whose values differ, with both values; those of a section inside by their path.
+
+    Args:
+        got: Settings as plain data.
+        wanted: The same settings, as they must be.
+        whose: What to say before a wanted value.
+    """
+    flat, ours = _flat(got), _flat(wanted)
+    return "; ".join(f"got {k} {v!r}, must be {whose}{ours[k]!r}" for k, v in flat.items() if v != ours[k])
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def to_dict(config: FalConfig) -> dict[str, Any]:
@@ -228,17 +276,16 @@ def _apply_override(data: dict[str, Any], text: str) -> list[str]:
     return []
 
 
-def _complete_clip(data: dict[str, Any]) -> list[str]:
+def _complete_clip(data: dict[str, Any]) -> None:
     """Take the clip settings that are not given from the model's preset, so that one of them changes no other."""
     given, model = data.get("clip"), data.get("model", {})
     if not isinstance(given, dict) or not isinstance(model, dict):
-        return []
+        return
     try:
         of_preset = preset(model.get("preset", ModelSection().preset)).clip
-    except ConfigError as error:
-        return error.problems
+    except ConfigError:
+        return  # the section of the model says so
     data["clip"] = of_preset.to_dict() | given
-    return []
 
 
 def _build(kind: Any, data: Mapping[Any, Any], prefix: str) -> tuple[Any, list[str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+import uuid
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,16 +15,35 @@ import pyarrow as pa
 
 from fal_model.errors import ConfigError
 from fal_model.model import FALModel
+from fal_model.pretrained import ModelMeta
 from fal_model.spec import content_id
 from jobs.runtime.cli import DONE, TOO_MANY_FAILED, Argument, Outcome, say
-from jobs.runtime.config import FalConfig, to_dict
+from jobs.runtime.config import FalConfig, check_clip, to_dict
 from jobs.runtime.progress import progress
 from jobs.runtime.session import ray_session
 from jobs.runtime.tracking import AnyTracker, tracked_run
-from pipelines import manifest, parts, storage
+from pipelines import (
+    label_leftovers,
+    label_parts,
+    labelling_record,
+    manifest,
+    merge,
+    part_pool,
+    relabelling,
+    run_lock,
+    run_record,
+    storage,
+)
+from pipelines.known import write_index
+from pipelines.label_parts import LabelKey, PartCounts, PlannedParts
+from pipelines.label_run import Progress
+from pipelines.label_stages import LabelPlan
+from pipelines.labelling_record import LabellingRecord
 from pipelines.labels import Labeller
-from pipelines.parts import PredictPlan
+from pipelines.merge import MergePlan
+from pipelines.model_files import load_model
 from pipelines.report import write_report
+from pipelines.run_record import Settings
 
 ARGUMENTS = (
     Argument("input", "folder, glob, manifest (.parquet, .csv, .jsonl) or s3:// prefix of videos"),
@@ -35,15 +55,16 @@ TRACKED_PACKAGES = ("torch", "av", "opencv-python-headless", "ray", "pyarrow")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTask:
-    """What is to be labelled, with which model and where to; read and checked, and the output folder claimed."""
+    """What is to be labelled, with which model and where to; read and checked, nothing is written yet."""
 
     output: str
     table: pa.Table
+    parts: PlannedParts
     num_hidden: int
     model: FALModel
     model_dir: str
-    key: parts.RunKey
-    num_parts: int
+    key: LabelKey
+    last: LabelKey | None
     since_s: float
 
 
@@ -66,20 +87,21 @@ def label_corpus(options: dict[str, str], config: FalConfig) -> Outcome:
     """Label a corpus; run again after any interruption, it goes on where it stopped.
 
     Raises:
-        ConfigError: an input or a manifest that cannot be used.
+        ConfigError: an input or a manifest that cannot be used, or clip settings that are not the model's.
         FalError: the model cannot be read, the output cannot be written, or a stage broke.
     """
     output = storage.absolute(options["output"])
     task = open_task(options["input"], output, options["model"], config)
-    with tracked_run(config.tracking, output, "label_corpus") as tracker:
-        run = label(task, config)
-        report_uri = write_report(output, options["input"], run.summary, run.model.taxonomy)
-        track(tracker, config, run, report_uri)
+    with run_lock.exclusive(output) as check, tracked_run(config.tracking, output, "label_corpus") as tracker:
+        run = label(task, config, check)
+        settings = shown_settings(config)
+        report_uri = write_report(output, options["input"], run.summary, run.model.taxonomy, settings=settings)
+        track(tracker, config, run.summary, report_uri)
     return Outcome(run.code, run.summary, lines_of(run.summary, output, report_uri))
 
 
 def open_task(source: str, output: str, model_dir: str, config: FalConfig, *, is_scored: bool = False) -> LabelTask:
-    """Read what is needed and claim the output folder: whatever is wrong is found here, before Ray starts.
+    """Read what is needed and check the output folder: whatever is wrong is found here, before Ray starts.
 
     Args:
         source: What ``--input`` names.
@@ -89,94 +111,186 @@ def open_task(source: str, output: str, model_dir: str, config: FalConfig, *, is
         is_scored: The manifest must hold truth, in labels the model knows.
 
     Raises:
-        ConfigError: an input or a manifest that cannot be used.
-        FalError: the model cannot be read, or the output cannot be written or belongs to another run.
+        ConfigError: an input or a manifest that cannot be used, or clip settings that are not the model's.
+        FalError: the model cannot be read, or the output cannot be written or belongs to another corpus or job.
     """
     since_s = time.monotonic()
+    if storage.absolute(source) == output:
+        raise ConfigError([f"--output: got the input folder {source!r}; take one inside it, or elsewhere"])
     table, num_hidden = manifest.load_input(source)
     if config.label.limit:
         table = table.slice(0, config.label.limit)
     if table.num_rows == 0:
         raise ConfigError([f"--input: {source!r} holds no videos"])
-    model = FALModel.from_pretrained(model_dir)
+    model = load_model(model_dir)
+    check_clip(config, model.config.clip)
     if is_scored:
         manifest.check_labels(table, model.taxonomy)
         if table["labels"].null_count == table.num_rows:
             raise ConfigError([f"--input: no video of {source!r} has labels to compare with"])
-    key = parts.RunKey(
-        manifest_id=parts.manifest_id(table, storage.fingerprints(table["uri"].to_pylist())),
-        model_id=model.model_id,
-        taxonomy_id=model.taxonomy.taxonomy_id,
-        pipeline_id=model.config.clip.pipeline_id,
-        settings_id=_settings_id(config),
-    )
+    key = key_of(model.meta(), config)
+    video_ids = table["video_id"].to_pylist()
+    last = run_record.claim(output, key, video_ids)
+    looks = storage.fingerprints(table["uri"].to_pylist())
     return LabelTask(
         output=output,
         table=table,
+        parts=label_parts.plan_parts(table, looks, key.prediction_id, config.label.part_videos),
         num_hidden=num_hidden,
         model=model,
         model_dir=model_dir,
         key=key,
-        num_parts=parts.open_output(output, key, table, config.label.part_videos),
+        last=last,
         since_s=since_s,
     )
 
 
-def label(task: LabelTask, config: FalConfig) -> LabelRun:
-    """Label what is not labelled yet, without report and tracking.
+def key_of(model: ModelMeta, config: FalConfig) -> LabelKey:
+    """Hash what decides the tables of a run, and nothing else: workers may differ from run to run."""
+    return LabelKey(
+        weights_id=relabelling.weights_id(model),
+        pipeline_id=model.config.clip.pipeline_id,
+        decoding_id=content_id([asdict(config.limits), config.label.batch_clips, config.label.piece_windows]),
+        model_id=model.model_id,
+        taxonomy_id=model.taxonomy.taxonomy_id,
+        labelling_id=labelling_record.labelling_id(config.label),
+    )
+
+
+def label(task: LabelTask, config: FalConfig, check: run_lock.Check) -> LabelRun:
+    """Label what is not labelled yet, without report and tracking. The output folder must be locked.
 
     Raises:
         FalError: the output cannot be written, or a stage broke.
     """
-    num_videos, num_parts = task.table.num_rows, task.num_parts
-    before = parts.finished_parts(task.output)
-    say(f"{num_videos} videos in {num_parts} parts, {len(before)} parts finished before, model {task.key.model_id}")
-    if len(before) == num_parts:
-        say("everything is labelled already: nothing to do")
-        counts = [before[i] for i in range(num_parts)]
-    else:
-        counts = _run(task, config, seen_before=sum(c.seen for c in before.values()))
+    parts, key = task.parts, task.key
+    plan = _plan(task, config)
+    work = label_parts.work_of(task.output, parts, key)
+    _say_what_is_to_do(task, work)
+    done = {index: work.marks[parts.names[index]].counts for index in work.finished}
+    if work.again:
+        done |= _label_again(plan.merge, parts, work.again, check)
+    workers = {"prepare": 0, "predict": 0}
+    start_s = time.monotonic()
+    if work.todo:
+        now, workers = _run(plan, config, parts, work, check)
+        done |= now
+    run_s = time.monotonic() - start_s
+    num_left_over = label_leftovers.delete_all_but(task.output, parts.names, plan.merge.manifest)
+    counts = [done[index] for index in range(len(parts.names))]
+    new = [done[index] for index in work.todo]
     spent_s = time.monotonic() - task.since_s
-    new = sum(c.seen for c in counts) - sum(c.seen for c in before.values())
-    summary = summarise(counts, task.key, config.label.max_failed_share) | {
+    summary = summarise(counts, key, config.label.max_failed_share) | {
         "hidden_files_skipped": task.num_hidden,
-        "parts_done_now": num_parts - len(before),
+        "parts_done_now": len(work.todo),
+        "parts_labelled_again": len(work.again),
+        "parts_deleted": num_left_over,
         "wall_s": round(spent_s, 3),
-        "videos_per_s": round(new / spent_s, 3),
+        "videos_per_s": round(sum(c.seen for c in new) / spent_s, 3),
     }
+    summary["stages"] = stages_of(new, workers, run_s) or summary["stages"]
     return LabelRun(task.output, task.model, task.table, summary)
 
 
-def _settings_id(config: FalConfig) -> str:
-    """Hash the settings that change the output tables (and no others: workers may differ between runs)."""
-    neutral = replace(config.label, max_failed_share=0.0, limit=0, thumbnails=0)
-    return content_id([asdict(neutral), asdict(config.limits)])
-
-
-def _run(task: LabelTask, config: FalConfig, seen_before: int) -> list[parts.PartCounts]:
-    num_videos, spec = task.table.num_rows, task.model.config.clip
-    plan = PredictPlan(
-        output=task.output,
+def _plan(task: LabelTask, config: FalConfig) -> LabelPlan:
+    """Write the manifest of the run and the index of what is known, and return what workers are told."""
+    key, model, output = task.key, task.model, task.output
+    manifest_uri = label_parts.write_manifest(output, task.parts)
+    run_record.begin(output, key, manifest_uri, Settings(config.label, config.limits))
+    tree = model.taxonomy
+    record = LabellingRecord(source=tree, taxonomy=tree, calibration=model.calibration, model_id=key.model_id)
+    labelling_record.write(output, key, record)
+    spec = model.config.clip
+    merge = MergePlan(
+        output=output,
+        manifest=manifest_uri,
+        run=uuid.uuid4().hex[:12],
+        prediction_id=key.prediction_id,
+        label_id=key.label_id,
+        weights_id=key.weights_id,
+        batch_clips=config.label.batch_clips,
+        sizes=(len(model.taxonomy), len(model.taxonomy.leaves), spec.num_frames, model.config.embedding_dim),
+        labeller=Labeller(tree, model.calibration, config.label, key.model_id, spec.pipeline_id),
+    )
+    return LabelPlan(
+        merge=merge,
         model_dir=storage.absolute(task.model_dir) if storage.exists(task.model_dir) else task.model_dir,
-        model_id=task.key.model_id,
+        model_id=key.model_id,
         spec=spec,
         limits=config.limits,
-        label=config.label,
-        thumbnail_share=min(1.0, config.label.thumbnails / num_videos),
+        known=write_index(output, label_parts.read_marks(output), task.parts.names, key.prediction_id),
+        thumbnail_share=min(1.0, config.label.thumbnails / task.table.num_rows),
+        stall_s=config.resources.stall_s,
+        piece_windows=config.label.piece_windows,
     )
-    labeller = Labeller(task.model.taxonomy, task.model.calibration, config.label, task.key.model_id, spec.pipeline_id)
+
+
+def _say_what_is_to_do(task: LabelTask, work: label_parts.Work) -> None:
+    parts = task.parts
+    say(
+        f"{task.table.num_rows} videos in {len(parts.names)} parts, {len(work.finished)} parts finished before, "
+        f"model {task.key.model_id}"
+    )
+    changes = run_record.differences(task.last, task.key) if task.last else []
+    if changes:
+        say(f"another than in the last run here: {', '.join(changes)}; what depends on it is done again")
+    if work.again:
+        say(f"{len(work.again)} parts are labelled again from their predictions, without decoding")
+    if not work.todo and not work.again:
+        say("everything is labelled already: nothing to do")
+
+
+def _label_again(
+    plan: MergePlan, parts: PlannedParts, again: Sequence[int], check: run_lock.Check
+) -> dict[int, PartCounts]:
+    done: dict[int, PartCounts] = {}
+    with progress("labelling again", len(again), "parts") as update:
+        index_of = {parts.names[index]: index for index in again}
+        for name, counts in part_pool.each_part(merge.label_again, plan, list(index_of)):
+            check()
+            done[index_of[name]] = counts
+            update(len(done), "")
+    return done
+
+
+def _run(
+    plan: LabelPlan, config: FalConfig, parts: PlannedParts, work: label_parts.Work, check: run_lock.Check
+) -> tuple[dict[int, PartCounts], dict[str, int]]:
+    before = sum(parts.sizes) - sum(parts.sizes[index] for index in work.todo)
     with ray_session(config.ray):
         from pipelines import graph
 
-        with progress("labelling", num_videos, "videos", seen_before) as update:
+        found = graph.label_workers(config.resources, len(work.todo))
+        workers = {"prepare": found.max_decoders, "predict": found.max_models}
+        with progress("labelling", sum(parts.sizes), "videos", before) as update:
 
-            def show(now: graph.Progress) -> None:
-                update(now.num_videos, f"{now.num_failed} failed, {now.num_clips} clips")
+            def show(now: Progress) -> None:
+                check()
+                stages = now.stages(workers, len(work.todo))
+                update(before + now.num_videos, f"{now.num_failed} failed", stages)
 
-            return graph.predict_corpus(plan, config.resources, labeller, task.num_parts, show)
+            done = graph.label_corpus(plan, config.resources, parts, work.todo, show)
+    return done, workers
 
 
-def summarise(counts: Sequence[parts.PartCounts], key: parts.RunKey, max_failed_share: float) -> dict[str, Any]:
+def stages_of(counts: Sequence[PartCounts], workers: Mapping[str, int], run_s: float) -> dict[str, dict[str, float]]:
+    """Return rates of each stage over what was done in this run; empty where nothing was."""
+    if not counts or run_s <= 0:
+        return {}
+    seen = sum(c.seen for c in counts)
+    busy_s = {"prepare": sum(c.prepare_busy_s for c in counts), "predict": sum(c.predict_busy_s for c in counts)}
+    return {
+        name: {
+            "busy_s": round(busy, 3),
+            "videos_per_busy_s": round(seen / busy, 3) if busy else 0.0,
+            "workers": workers[name],
+            "busy_share": round(min(1.0, busy / (workers[name] * run_s)), 4) if workers[name] else 0.0,
+        }
+        for name, busy in busy_s.items()
+    }
+
+
+def summarise(counts: Sequence[PartCounts], key: LabelKey, max_failed_share: float) -> dict[str, Any]:
     """Add up the parts. ``seen = labelled + failed`` holds by the merge's own check, and is checked again here.
 
     Raises:
@@ -201,6 +315,7 @@ def summarise(counts: Sequence[parts.PartCounts], key: parts.RunKey, max_failed_
         "labelled": labelled,
         "failed": failed,
         "abstained": sum(c.abstained for c in counts),
+        "reused_predictions": sum(c.reused for c in counts),
         "failures_by_kind": dict(sorted(kinds.items())),
         "clips": sum(c.clips for c in counts),
         "substituted_frames": sum(c.substituted for c in counts),
@@ -224,13 +339,18 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def track(tracker: AnyTracker, config: FalConfig, run: LabelRun, report_uri: str) -> None:
+def track(tracker: AnyTracker, config: FalConfig, summary: dict[str, Any], report_uri: str) -> None:
     """Record a labelling run: settings, counts, rates, report."""
-    tracker.params({"config": to_dict(config), "model_id": run.summary["model_id"]})
-    numbers = {k: float(v) for k, v in run.summary.items() if isinstance(v, int | float)}
-    tracker.metrics(numbers | {f"failed_{k}": float(n) for k, n in run.summary["failures_by_kind"].items()})
+    tracker.params({"config": to_dict(config), "model_id": summary["model_id"]})
+    numbers = {k: float(v) for k, v in summary.items() if isinstance(v, int | float)}
+    tracker.metrics(numbers | {f"failed_{k}": float(n) for k, n in summary["failures_by_kind"].items()})
     if not storage.is_remote(report_uri):
         tracker.artifact(report_uri)
+
+
+def shown_settings(config: FalConfig) -> dict[str, Any]:
+    """Return the settings that have a say in a labelling run; others may hold addresses that are not for a page."""
+    return {name: section for name, section in to_dict(config).items() if name in {"label", "limits", "resources"}}
 
 
 def lines_of(summary: dict[str, Any], output: str, report_uri: str) -> list[str]:

@@ -25,7 +25,7 @@ ARGUMENTS = (
         is_required=False,
     ),
     Argument("seed", "instead of corpus.seed: another seed gives other videos", is_required=False),
-    Argument("difficulty", "instead of corpus.difficulty: easy, standard or hard", is_required=False),
+    Argument("difficulty", "instead of corpus.difficulty: easy, crowded, standard or hard", is_required=False),
     Argument("picture", "instead of corpus.picture: tiny, small or medium", is_required=False),
 )
 

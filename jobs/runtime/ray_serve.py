@@ -32,10 +32,10 @@ from jobs.runtime.analyse import Analysis, Refusal, Source, VideoAnalyser
 from jobs.runtime.config import FalConfig
 from jobs.runtime.http_api import LabelService, make_app
 from jobs.runtime.http_problems import OverloadedError
-from pipelines.clip_batches import ClipArrays
+from pipelines.clip_batches import ClipArrays, ClipOutputs
 from pipelines.config import Resources
 from pipelines.limits import DecodeLimits
-from pipelines.predict import ClipOutputs, ClipPredictor
+from pipelines.predict import ClipPredictor
 
 APPLICATION = "fal"
 CHUNK_BYTES = 4 << 20

@@ -158,16 +158,23 @@ def validation_batches(
 
 
 def _start(plan: WorkerPlan, train_set: ShardSet, device: torch.device) -> TrainState:
-    checkpoint = ray.train.get_checkpoint()
+    state, started_from = started_state(ray.train.get_checkpoint(), plan, train_set, device)
+    if ray.train.get_context().get_world_rank() == 0:
+        _say(f"start: {started_from}")
+    return state
+
+
+def started_state(
+    checkpoint: Checkpoint | None, plan: WorkerPlan, train_set: ShardSet, device: torch.device
+) -> tuple[TrainState, str]:
+    """Make what training goes on from, and a line that says what that is."""
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             state, _ = load_checkpoint(folder, device, plan.train_config)
-        return state
+        return state, f"continuing from step {state.step} of {plan.train_config.total_steps}"
     torch.manual_seed(plan.train_config.seed)
     model, started_from = start_model(plan.init_from, plan.model_config, train_set.taxonomy)
-    if ray.train.get_context().get_world_rank() == 0:
-        _say(f"start: {started_from}")
-    return TrainState.create(model.to(device), plan.train_config)
+    return TrainState.create(model.to(device), plan.train_config), started_from
 
 
 def _checkpoint(state: TrainState, plan: WorkerPlan, val_set: ShardSet, tracker: AnyTracker, rank: int) -> None:

@@ -11,11 +11,11 @@ from types import FrameType
 from typing import Any
 
 from fal_model.errors import ConfigError
-from fal_model.pretrained import locate, read_meta
 from jobs.runtime.cli import DONE, Argument, Outcome, say
-from jobs.runtime.config import FalConfig, load_config
+from jobs.runtime.config import FalConfig, check_clip, load_config
 from jobs.runtime.serve_config import ServeArgs, ServeSection
 from jobs.runtime.session import ray_session
+from pipelines.model_files import described
 
 ARGUMENTS = (Argument("model", "directory of a trained model, or a hub id"),)
 
@@ -24,25 +24,26 @@ def application(args: ServeArgs) -> Any:
     """Build the Ray Serve application for ``serve run`` and ``serve deploy``, which own host and port.
 
     Raises:
-        ConfigError: settings that cannot be used.
+        ConfigError: settings that cannot be used, or clip settings that are not the model's.
         ModelLoadError: the model cannot be read.
     """
     from jobs.runtime import ray_serve
 
     config = load_config(args.config or None, args.overrides)
-    folder = locate(args.model).absolute()
-    return ray_serve.build_application(str(folder), read_meta(folder), config)
+    place, meta = described(args.model)
+    check_clip(config, meta.config.clip)
+    return ray_serve.build_application(place, meta, config)
 
 
 def serve_videos(options: dict[str, str], config: FalConfig) -> Outcome:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError: the port is taken, or the host is not ours.
+        ConfigError: the port is taken, the host is not ours, or clip settings are not the model's.
         ModelLoadError: the model cannot be read.
     """
-    folder = locate(options["model"]).absolute()
-    meta = read_meta(folder)
+    place, meta = described(options["model"])
+    check_clip(config, meta.config.clip)
     check_port(config.serve)
     say(f"starting, model {meta.model_id} with {len(meta.taxonomy)} classes")
     # Ray sets a handler for SIGTERM that aborts: ours goes around it and, once it is there, over it.
@@ -50,7 +51,7 @@ def serve_videos(options: dict[str, str], config: FalConfig) -> Outcome:
         from jobs.runtime import ray_serve
 
         try:
-            ray_serve.start(ray_serve.build_application(str(folder), meta, config), config)
+            ray_serve.start(ray_serve.build_application(place, meta, config), config)
             say(f"ready: http://{config.serve.host}:{config.serve.port}/ (stop with Ctrl-C)")
             threading.Event().wait()
         finally:

@@ -15,7 +15,7 @@ from jobs.runtime.cli import DONE, SUMMARY, Argument, Outcome, say, write_summar
 from jobs.runtime.config import FalConfig, to_dict
 from jobs.runtime.session import ray_session
 from jobs.runtime.tracking import AnyTracker, tracked_run, tracking_uri
-from jobs.runtime.train_start import start_config, start_id
+from jobs.runtime.train_start import expanded, start_config, start_id
 from pipelines import parts, shards, storage
 from pipelines.shards import ReadPlan, ShardSet
 
@@ -66,7 +66,9 @@ def train(options: dict[str, str], config: FalConfig) -> Outcome:
     write_summary(output, summary)
     names = ("top1", "top5", "map", "ece", "kept_share", "kept_top1")
     shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in names if name in metrics)
-    return Outcome(DONE, summary, [f"validation clips: {shown}", f"model: {output}/model"])
+    return Outcome(
+        DONE, summary, [f"validation clips (calibrated on the same ones): {shown}", f"model: {output}/model"]
+    )
 
 
 def _finished_summary(output: str) -> dict[str, Any] | None:
@@ -122,7 +124,8 @@ def _key(
 
 def _same_everywhere(model_dir: str) -> str:
     """Make a path independent of the working directory, which workers do not share; leave a hub id as it is."""
-    return storage.absolute(model_dir) if model_dir and storage.exists(model_dir) else model_dir
+    place = expanded(model_dir)
+    return storage.absolute(place) if place and storage.exists(place) else place
 
 
 def _fit(

@@ -3,9 +3,10 @@
 Source: ``activity_net.v1-3.min.json``: ``{"version", "taxonomy": [{"nodeId", "nodeName", "parentId", "parentName"}],
 "database": {"<youtube id>": {"subset", "duration", "url", "resolution", "annotations": [{"label", "segment": [start,
 end]}]}}}``, times in seconds, videos named ``v_<youtube id>`` with any suffix, annotations of the subset ``testing``
-withheld. ``HACS_segments_v1.1.json`` has durations as text and no taxonomy; the THUMOS-14 JSON that the detection
-toolboxes share has subsets ``Validation`` and ``Test`` and further fields, which are not read. The JSON files of
-Kinetics hold one annotation instead of a list and no ``database`` around it: they are read too.
+withheld. What FAL exports also has ``labels``, ``[{"label"}]``, of the whole video. ``HACS_segments_v1.1.json`` has
+durations as text and no taxonomy; the THUMOS-14 JSON that the detection toolboxes share has subsets ``Validation`` and
+``Test`` and further fields, which are not read. The JSON files of Kinetics hold one annotation instead of a list and
+no ``database`` around it: they are read too.
 """
 
 from __future__ import annotations
@@ -74,9 +75,11 @@ def _video(parsed: Parsed, place: str, video_id: str, video: Any, group_field: s
     if not isinstance(annotations, list):
         parsed.leave_out(place, Kind.BAD_ROW, f"annotations: expected a list, got {given!r}")
         return
+    whole, _ = _annotations(parsed, f"{place}.labels", _without_times(video.get("labels")))
     labels, segments = _annotations(parsed, f"{place}.annotations", annotations)
+    labels = tuple(dict.fromkeys((*whole, *labels)))
     split = video.get("subset")
-    is_withheld = not annotations and split_named(str(split)) == "test"
+    is_withheld = not labels and not annotations and split_named(str(split)) == "test"
     group = video.get(group_field) if group_field else None
     path = video.get("path")
     parsed.entries.append(
@@ -91,6 +94,12 @@ def _video(parsed: Parsed, place: str, video_id: str, video: Any, group_field: s
             group=str(group) if is_text(str(group)) and group is not None else None,
         )
     )
+
+
+def _without_times(labels: Any) -> list[Any]:
+    """Return the labels of the whole video that FAL's export has, as annotations that say nothing of times."""
+    given = labels if isinstance(labels, list) else []
+    return [{"label": found.get("label")} if isinstance(found, dict) else found for found in given]
 
 
 def _annotations(

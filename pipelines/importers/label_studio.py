@@ -1,6 +1,6 @@
 """Label Studio: JSON and JSON-MIN exports of video projects.
 
-Source: the documentation of the tags Video, TimelineLabels, VideoRectangle and Choices and the converter of
+Source: the documentation of the tags Video, TimelineLabels, VideoRectangle, Choices and Taxonomy and the converter of
 HumanSignal/label-studio-sdk. A full export is a list of tasks, ``{"id", "data": {"video":
 "/data/upload/1/1a2b3c4d-x.mp4"}, "annotations": [{"was_cancelled", "ground_truth", "result": [{"type", "value"}]}]}``.
 JSON-MIN is a list with one object per annotation: the task's data, then ``id``, then the values of each control tag
@@ -8,8 +8,9 @@ under its name, then ``annotator`` and so on.
 
 Values: ``{"ranges": [{"start": 3, "end": 5}], "timelinelabels": ["Moving"]}``: frames, from one, both ends included;
 ``{"framesCount", "duration", "sequence": [{"frame", "enabled", "time"}], "labels"}`` of a VideoRectangle: a box is
-there from a key frame that is enabled up to the next that is not; ``{"choices": [...]}``; ``{"start", "end",
-"labels"}`` in seconds, of videos that are labelled through their sound.
+there from a key frame that is enabled up to the next that is not; ``{"choices": [...]}``; ``{"taxonomy": [["Sport",
+"Running"]]}``, paths whose last part is the class, in JSON-MIN the paths alone; ``{"start", "end", "labels"}`` in
+seconds, of videos that are labelled through their sound.
 
 Frames are not those of the file: the editor numbers them by the ``frameRate`` of the project's Video tag, 24 unless it
 is given. The export holds that rate only indirectly (``framesCount / duration`` of a VideoRectangle) or as a field of
@@ -158,6 +159,8 @@ def _min_values(
             at = f"{place}.{key}[{number}]" if isinstance(task[key], list) else f"{place}.{key}"
             if isinstance(value, dict) and _classes(value):
                 yield at, value
+            elif _leaves([value]):
+                yield at, {"taxonomy": [value]}
             elif isinstance(value, str) and is_text(value) and key == choice_field:
                 yield at, {"choices": [value]}
             else:
@@ -167,7 +170,14 @@ def _min_values(
 
 def _classes(value: Mapping[str, Any]) -> list[str]:
     given = [c for field in LABEL_FIELDS for c in (value[field] if isinstance(value.get(field), list) else [])]
+    given += _leaves(value.get("taxonomy"))
     return [c for c in dict.fromkeys(c for c in given if isinstance(c, str)) if is_text(c)]
+
+
+def _leaves(paths: Any) -> list[str]:
+    """Return the last part of each path of a Taxonomy tag: the class that was chosen."""
+    given = paths if isinstance(paths, list) else []
+    return [p[-1] for p in given if isinstance(p, list) and p and all(isinstance(c, str) and is_text(c) for c in p)]
 
 
 def _clock(

@@ -12,10 +12,11 @@
   const MAX_LANES = 5;
   const MAX_OTHERS = 8;
   const NUM_LEAST = 8;
+  const EXAMPLES = 12;
   const FIELDS = ["id", "uri", "duration", "top", "score", "labels", "segments", "moreSegments", "times", "coverage",
-    "truth", "truthSegments", "isAbstained"];
+    "truth", "truthSegments", "isAbstained", "damaged"];
   const read = (id) => JSON.parse(find(id).textContent);
-  const { labels, videos: rows, hasTruth } = read("page-data");
+  const { labels, videos: rows, hasTruth, near } = read("page-data");
   const pictures = read("pictures-data");
 
   // ---- what the numbers mean ----------------------------------------------------------------------------------------
@@ -43,6 +44,7 @@
     element.append(...children.filter((child) => child !== null));
     return element;
   }
+  const low = (value) => (value === null ? -1 : value);
   const percent = (share) => `${(100 * Math.min(1, Math.max(0, share))).toFixed(2)}%`;
   const score = (value) => (value === null ? "–" : value.toFixed(2));
   const seconds = (value) => {
@@ -56,8 +58,9 @@
     draw("rect", { class: "track", width: "100%", height: "100%", rx: 3 }),
     draw("rect", { class: "fill", width: percent(share || 0), height: "100%", rx: 3 }));
   const strip = (video) => (picture(video.id)
-    ? draw("img", { class: "strip", alt: "key frames", loading: "lazy", src: `data:image/jpeg;base64,${picture(video.id)}` })
+    ? draw("img", { class: "strip", alt: `key frames of ${video.id}`, loading: "lazy", decoding: "async", src: `data:image/jpeg;base64,${picture(video.id)}` })
     : draw("div", { class: "strip none" }, "no picture kept"));
+  const stripIfAny = (video) => (picture(video.id) ? strip(video) : null);
   const labelLink = (n) => draw("a", { href: `#label=${encodeURIComponent(labelId(n))}`, title: labelId(n) },
     draw("bdi", {}, labelName(n)));
 
@@ -68,6 +71,8 @@
     return draw("span", { class: "mark wrong", title: `truth: ${truth || "none of the classes"}` }, "✗ wrong");
   }
 
+  const damage = (video) => (video.damaged
+    ? draw("span", { class: "mark unsure", title: "frames that could not be decoded, replaced or mended" }, `${video.damaged} damaged frames`) : null);
   const doubt = (video) => (video.isAbstained
     ? draw("span", { class: "mark unsure", title: "the top score is below what the model abstains from" }, "not sure") : null);
 
@@ -77,7 +82,7 @@
     return draw("div", { class: "what" },
       draw("bdi", { class: "id", title: video.uri }, video.id),
       draw("div", { class: "path" }, draw("span", { class: "up" }, ...up),
-        draw("span", { class: "leaf" }, labelLink(video.top), verdict(video), doubt(video))),
+        draw("span", { class: "leaf" }, labelLink(video.top), verdict(video), doubt(video), damage(video))),
       draw("div", { class: "score" }, bar(video.score), draw("span", {}, score(video.score))),
       othersLine(video));
   }
@@ -108,8 +113,12 @@
     return [...lanes.values()].sort((a, b) => (b.real.length > 0) - (a.real.length > 0) || length(b) - length(a));
   }
 
-  function segmentBar([n, start, end, value], length, style, y, height) {
-    const text = `${labelName(n)}: ${seconds(start)} to ${seconds(end)}${value === null ? " (truth)" : `, score ${score(value)}`}`;
+  const segmentText = ([n, start, end, value]) =>
+    `${labelName(n)}: ${seconds(start)} to ${seconds(end)}${value === null ? " (truth)" : `, score ${score(value)}`}`;
+
+  function segmentBar(segment, length, style, y, height) {
+    const [, start, end] = segment;
+    const text = segmentText(segment);
     return draw("rect", { class: style, x: percent(start / length), width: percent(Math.max(0.006, (end - start) / length)),
       y, height, rx: 2 }, draw("title", {}, text));
   }
@@ -122,7 +131,7 @@
     const drawn = lanes.slice(0, MAX_LANES).map((lane) => {
       const style = video.truth !== null && !video.truth.includes(lane.n) ? "found off" : "found";
       return draw("div", { class: "lane" }, draw("span", { class: "name", title: labelId(lane.n) }, draw("bdi", {}, labelName(lane.n))),
-        draw("svg", {}, draw("rect", { class: "base", y: hasTruth ? 2 : 4, width: "100%", height: 8, rx: 2 }),
+        draw("svg", { role: "img", "aria-label": lane.found.map((s) => segmentText(s)).join("; ") || "not found" }, draw("rect", { class: "base", y: hasTruth ? 2 : 4, width: "100%", height: 8, rx: 2 }),
           ...lane.found.map((s) => segmentBar(s, length, style, hasTruth ? 2 : 4, 8)),
           ...lane.real.map((s) => segmentBar(s, length, "real", 12, 3))));
     });
@@ -131,7 +140,7 @@
     const ticks = video.times.map((t) => draw("line", { class: "tick", x1: percent(t / length), x2: percent(t / length), y1: 0, y2: 6 }));
     const seen = video.coverage === null ? "" : `${Math.round(100 * video.coverage)}% looked at`;
     return draw("div", { class: "when" }, ...drawn,
-      draw("div", { class: "lane axis" }, draw("span", { class: "name" }, lanes.length ? "" : "no segments"), draw("svg", {}, ...ticks)),
+      draw("div", { class: "lane axis" }, draw("span", { class: "name" }, lanes.length ? "" : "no segments"), draw("svg", { "aria-hidden": "true" }, ...ticks)),
       draw("div", { class: "lane" }, draw("span", { class: "name" }, notes.filter(Boolean).join(", ")),
         draw("div", { class: "ends" }, draw("span", {}, "0"),
           draw("span", { class: video.coverage !== null && video.coverage < 0.5 ? "low" : "" }, seen), draw("span", {}, seconds(length)))));
@@ -139,20 +148,80 @@
 
   const card = (video) => draw("li", { class: "video card" }, strip(video), whatCell(video), whenCell(video));
   const smallCard = (video) => draw("li", {}, draw("a", { href: `#video=${encodeURIComponent(video.id)}`, title: video.uri },
-    strip(video), draw("span", { class: "what" }, draw("bdi", {}, labelName(video.top)), score(video.score)), draw("bdi", { class: "id" }, video.id)));
+    stripIfAny(video), draw("span", { class: "what" }, draw("bdi", {}, labelName(video.top)), score(video.score)), draw("bdi", { class: "id" }, video.id)));
+
+  // ---- examples of a label: the most and the least certain video under it, those with pictures before others -------------
+  const examplesOf = new Map();
+  const better = (a, b) => (b === null ? true : low(a.score) > low(b.score));
+  function gatherExamples() {
+    videos.forEach((video) => paths[video.top].forEach((n) => {
+      const entry = examplesOf.get(n) || { best: null, least: null, pictured: false };
+      const pictured = Boolean(picture(video.id));
+      if (pictured && !entry.pictured) Object.assign(entry, { best: video, least: video, pictured });
+      else if (pictured === entry.pictured) {
+        if (better(video, entry.best)) entry.best = video;
+        if (entry.least === null || low(video.score) < low(entry.least.score)) entry.least = video;
+      }
+      examplesOf.set(n, entry);
+    }));
+  }
+  const example = (video, word) => draw("a", { class: "example", href: `#video=${encodeURIComponent(video.id)}`, title: video.uri },
+    stripIfAny(video), draw("span", {}, draw("b", {}, word), score(video.score)), draw("bdi", { class: "id" }, video.id));
+  function examplePair(n) {
+    const { best, least } = examplesOf.get(n) || { best: null, least: null };
+    if (best === null) return [];
+    return best === least ? [example(best, labels[n][4] === 1 ? "the only one" : "example")] : [example(best, "most certain"), example(least, "least certain")];
+  }
+  const count = (n) => n.toLocaleString("en");
+  const plural = (n) => `${count(n)} video${n === 1 ? "" : "s"}`;
+  const inner = new Set(labels.map((label) => label[2]));
+  const leaves = labels.map((_, n) => n).filter((n) => !inner.has(n) && labels[n][4]).sort((a, b) => labels[b][4] - labels[a][4]);
+  let numExamples = 0;
+  function moreExamples() {
+    const shown = leaves.filter((n) => (examplesOf.get(n) || {}).pictured);
+    const use = shown.length ? shown : leaves;
+    const cards = use.slice(numExamples, numExamples + EXAMPLES).map((n) => draw("li", { class: "card" },
+      draw("h3", {}, labelLink(n), draw("span", {}, plural(labels[n][4]))), ...examplePair(n)));
+    find("example-list").append(...cards);
+    numExamples += cards.length;
+    find("example-more").hidden = numExamples >= use.length;
+  }
+
+  function spread(bins) {
+    const most = Math.max(1, ...bins);
+    const text = bins.map((n, i) => (n ? `${(i / bins.length).toFixed(2)}: ${n}` : "")).filter(Boolean).join(", ");
+    return draw("svg", { class: "spread", viewBox: "0 0 200 62", preserveAspectRatio: "none", role: "img", "aria-label": `scores: ${text}` },
+      draw("rect", { class: "base", y: 61, width: 200, height: 1 }),
+      ...bins.map((n, i) => draw("rect", { x: (200 * i) / bins.length + 0.5, width: 200 / bins.length - 1, y: 60 - (58 * n) / most,
+        height: (58 * n) / most }, draw("title", {}, `${(i / bins.length).toFixed(2)}–${((i + 1) / bins.length).toFixed(2)}: ${plural(n)}`))));
+  }
+
+  function showAbout(n) {
+    find("about").hidden = n === null;
+    if (n === null) return find("about").replaceChildren();
+    const [id, name, parent, definition, numTop, numAny, bins] = labels[n];
+    const up = pathOf(parent).flatMap((k, i) => (i ? [" › ", labelLink(k)] : [labelLink(k)]));
+    return find("about").replaceChildren(
+      draw("div", {}, draw("p", { class: "hint" }, ...up), draw("h3", {}, draw("bdi", { title: id }, name)),
+        draw("p", {}, draw("bdi", {}, definition)), draw("p", {}, `Top label of ${plural(numTop)}, among the labels of ${plural(numAny)}.`)),
+      draw("div", {}, bins.length ? spread(bins) : "", draw("div", { class: "ends" }, draw("span", {}, "0"), draw("span", {}, "top scores"), draw("span", {}, "1"))),
+      ...examplePair(n));
+  }
+
+  const byId = new Map(videos.map((video) => [video.id, video]));
+  const nearSide = (id) => (byId.has(id) ? example(byId.get(id), labelName(byId.get(id).top)) : draw("bdi", { class: "id" }, id));
+  const nearPair = ([id, like, cosine]) => draw("li", {}, nearSide(id), nearSide(like), draw("span", { class: "like" }, `cosine ${cosine.toFixed(4)}`));
 
   // ---- what is shown ---------------------------------------------------------------------------------------------------
-  const low = (value) => (value === null ? -1 : value);
   const ORDERS = {
     pictures: (a, b) => Boolean(picture(b.id)) - Boolean(picture(a.id)) || a.position - b.position,
-    corpus: (a, b) => a.position - b.position,
     least: (a, b) => low(a.score) - low(b.score),
     most: (a, b) => low(b.score) - low(a.score),
-    name: (a, b) => (a.id < b.id ? -1 : Number(a.id > b.id)),
+    name: (a, b) => a.position - b.position,
     long: (a, b) => low(b.duration) - low(a.duration),
     coverage: (a, b) => low(a.coverage) - low(b.coverage),
   };
-  const state = { q: "", label: "", truth: "", video: "", sort: "pictures", wrong: "", unsure: "", page: 0 };
+  const state = { q: "", label: "", truth: "", video: "", sort: "pictures", wrong: "", unsure: "", damaged: "", page: 0 };
   let chosen = [];
 
   function choose() {
@@ -165,7 +234,8 @@
       && (truth === null || (video.truth || []).includes(truth))
       && (!state.video || video.id === state.video)
       && (!state.wrong || video.isWrong)
-      && (!state.unsure || video.isAbstained));
+      && (!state.unsure || video.isAbstained)
+      && (!state.damaged || video.damaged));
     chosen.sort(ORDERS[state.sort] || ORDERS.pictures);
   }
 
@@ -197,6 +267,8 @@
     find("sort").value = state.sort;
     if (hasTruth) find("wrong").checked = Boolean(state.wrong);
     find("unsure").checked = Boolean(state.unsure);
+    if (find("damaged")) find("damaged").checked = Boolean(state.damaged);
+    showAbout(state.label ? numberOf.get(state.label) : null);
     choose();
     show();
   }
@@ -206,7 +278,7 @@
     const wanted = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
     const known = Object.keys(state).filter((name) => Object.hasOwn(wanted, name));
     if (!location.hash.includes("=") || !known.length) return;
-    const values = { q: "", label: "", truth: "", video: "", wrong: "", unsure: "" };
+    const values = { q: "", label: "", truth: "", video: "", wrong: "", unsure: "", damaged: "" };
     known.forEach((name) => { values[name] = wanted[name]; });
     values.page = Math.max(0, (parseInt(wanted.page, 10) || 1) - 1);
     if (values.label && !numberOf.has(values.label)) values.label = "";
@@ -232,6 +304,8 @@
     find("sort").addEventListener("change", (event) => change({ sort: event.target.value }));
     if (hasTruth) find("wrong").addEventListener("change", (event) => change({ wrong: event.target.checked ? "1" : "" }));
     find("unsure").addEventListener("change", (event) => change({ unsure: event.target.checked ? "1" : "" }));
+    if (find("damaged")) find("damaged").addEventListener("change", (event) => change({ damaged: event.target.checked ? "1" : "" }));
+    find("more-examples").addEventListener("click", moreExamples);
     [["previous", -1], ["next", 1]].forEach(([id, step]) => find(id).addEventListener("click", () => {
       state.page += step;
       show();
@@ -252,6 +326,9 @@
 
   if (videos.length) {
     listen();
+    gatherExamples();
+    moreExamples();
+    if (find("near")) find("near").append(...near.map(nearPair));
     find("least").append(...[...videos].sort(ORDERS.least).slice(0, NUM_LEAST).map(smallCard));
     change({});
     followAddress();

@@ -17,8 +17,8 @@ PACKAGES = ("fal_model", "pipelines", "jobs")
 OWNERS = {
     "av": "pipelines/video.py pipelines/stream_facts.py pipelines/video_writer.py pipelines/ffmpeg_builds.py",
     "cv2": "pipelines/pixels.py",
-    "s3fs": "pipelines/storage.py",
-    "fsspec": "pipelines/storage.py",
+    "s3fs": "pipelines/s3.py pipelines/s3_patience.py",
+    "fsspec": "pipelines/s3.py pipelines/s3_listing.py",
     "ray.data": "pipelines/graph.py",
     "ray.train": "jobs/runtime/ray_train.py",
     "ray.serve": "jobs/runtime/ray_serve.py",

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.ablation import SCALES, executed, pending_of, write_report
-from bench.ablation_data import DATA_SETS
+from bench.ablation import SCALES, Budget, executed, pending_of, runs_of, write_report
+from bench.ablation_data import DATA_SETS, STANDIN
 from bench.ablation_rows import Row
 from bench.ablation_runs import Run
+from fal_model.spec import Sampling
 from tests.helpers.ablation import noise_run, write_noise
 from tests.helpers.model import MICRO
 
@@ -57,7 +58,25 @@ def test_two_processes_get_the_same_results(planned: list[Run], tmp_path: Path) 
 
 @pytest.mark.parametrize("name", sorted(SCALES))
 def test_every_scale_has_a_budget_for_every_data_set(name: str) -> None:
-    scale = SCALES[name]()
-    assert set(scale.budgets) == set(DATA_SETS)
-    for budget in scale.budgets.values():
-        assert budget.train_config(seed=2).seed == 2
+    assert set(SCALES[name]().budgets) == set(DATA_SETS)
+
+
+def test_each_row_gets_its_own_loss_and_shards_and_all_else_alike(tmp_path: Path) -> None:
+    folders = {how: write_noise(tmp_path / how.value) for how in (Sampling.KEY_MOMENTS, Sampling.UNIFORM)}
+    budget = Budget(steps=30, batch_clips=4, learning_rate=2e-3, is_mirrored=True)
+    planned = list(runs_of(STANDIN, MICRO, {"other": MICRO}, folders, budget=budget, seed=5))
+
+    names = [run.row.name for run in planned]
+    assert len(set(names)) == len(names)
+    assert {"full", "tokens: other", "TimeSformer"} <= set(names)
+    for run in planned:
+        assert run.train == replace(budget.train_config(5), loss=run.row.loss)
+        assert run.shards == folders[run.row.config.clip.sampling]
+        assert (run.batch_clips, run.is_mirrored) == (4, True)
+    by_name = {run.row.name: run for run in planned}
+    assert by_name["without hierarchy loss"].train.loss.hierarchy_weight == 0
+    assert [name for name, run in by_name.items() if run.shards == folders[Sampling.UNIFORM]] == [
+        "uniform instead of key moments"
+    ]
+    assert (by_name["full"].train.seed, by_name["full"].train.total_steps) == (5, 30)
+    assert by_name["full"].train.learning_rate == 2e-3

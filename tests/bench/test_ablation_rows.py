@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 
-from bench.ablation_data import DATA_SETS, EVENT_SET, STANDIN
+from bench.ablation_data import DATA_SETS, EVENT_SET, FIGHTS, STANDIN
 from bench.ablation_peers import PEERS
 from bench.ablation_rows import FULL, Row, rows
 from bench.model_layouts import twins
 from fal_model.config import LossConfig, ModelConfig
 from fal_model.spec import Sampling
+from fal_model.taxonomy import Taxonomy
 from tests.helpers.model import MICRO, TREE
 
 
@@ -21,8 +22,7 @@ def changed(row: Row, full: Row) -> set[str]:
 
 
 def test_each_row_lacks_one_thing() -> None:
-    early = replace(MICRO, stage_depths=(1, 1, 3), clip=replace(MICRO.clip, size_px=64))
-    full, *others = rows(STANDIN, MICRO, TREE, {"merged early": early})
+    full, *others = rows(STANDIN, MICRO, TREE, twins(MICRO))
     assert full == Row(name=FULL, config=MICRO)
     found = {row.name: changed(row, full) for row in others if not row.peer}
     assert found == {
@@ -31,10 +31,16 @@ def test_each_row_lacks_one_thing() -> None:
         "without pyramid": {"pyramid_width"},
         "without hierarchy loss": {"hierarchy_weight"},
         "uniform instead of key moments": {"clip"},
-        "tokens: merged early": {"stage_depths"},
+        **{f"tokens: {name}": {"stage_depths"} for name in twins(MICRO)},
     }
     assert [row.peer for row in others if row.peer] == list(PEERS)
     assert all(changed(row, full) <= {"width"} for row in others if row.peer)
+
+
+def test_labels_without_a_tree_have_no_loss_of_the_tree_to_leave_out() -> None:
+    names = [row.name for row in rows(FIGHTS, MICRO, Taxonomy.from_csv("id\nfight\ncalm\n"), {})]
+    assert "without hierarchy loss" not in names
+    assert "without fusion" in names
 
 
 def test_short_events_need_few_rows() -> None:
@@ -49,5 +55,5 @@ def test_short_events_need_few_rows() -> None:
 
 @pytest.mark.parametrize("data", DATA_SETS)
 def test_names_tell_rows_apart(data: str) -> None:
-    names = [row.name for row in rows(data, MICRO, TREE, twins())]
+    names = [row.name for row in rows(data, MICRO, TREE, twins(MICRO))]
     assert len(set(names)) == len(names)

@@ -20,7 +20,7 @@ def result(row: str, seed: int, top1: float, **metrics: float) -> dict[str, Any]
         "train_s": 9.0,
         "train_cpu_s": 7.0 + seed,
         "metrics": {"top1": top1, **metrics},
-        "run": {"train": {"total_steps": 40}, "batch_clips": 8},
+        "run": {"train": {"total_steps": 40, "learning_rate": 1e-3}, "batch_clips": 8},
     }
 
 
@@ -53,9 +53,20 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert differences(table["without <flow>"], table["full"], "ece") == []
 
 
+def test_layouts_are_compared_with_the_one_that_was_chosen() -> None:
+    lines = markdown(
+        [
+            result("full", 0, 0.5),
+            result("tokens: as fal-375m", 0, 0.6),
+            result("tokens: merged early", 0, 0.7),
+        ]
+    ).splitlines()
+    assert [line.split(" | ")[4:6] for line in lines[4:7]] == [["0.500", ""], ["0.600", ""], ["0.700", "+0.100"]]
+
+
 def test_the_table_has_a_line_per_row() -> None:
     assert markdown(RESULTS).splitlines() == [
-        "### made: 80 clips to train, 20 to test, 40 steps of 8",
+        "### made: 80 clips to train, 20 to test, 40 steps of 8, learning rate 0.001",
         "",
         "| row | seeds | GFLOP per clip | parameters, M | top-1 | top-1 − full | ECE | training, s |",
         "|---|---|---|---|---|---|---|---|",

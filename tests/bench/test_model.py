@@ -82,7 +82,7 @@ def test_parts_are_all_that_costs_anything() -> None:
     assert sum(gflop[part] for part in PARTS) == pytest.approx(gflop["total"])
 
 
-def test_parts_take_the_time_of_the_whole() -> None:
+def test_every_part_has_a_time_and_the_clock_comes_off_again() -> None:
     model = FALModel(MICRO, open_fal_500())
     inputs = make_inputs(MICRO, 1, CPU, 0)
     with timed_parts(model, CPU) as clock:
@@ -108,10 +108,6 @@ class TwoLayers(nn.Module):
 
 
 def test_a_part_that_runs_twice_counts_twice() -> None:
-    with timed_parts(TwoLayers(), CPU) as clock:
-        clock_model = nn.Identity()
-        clock_model(torch.zeros(1))
-    assert clock.calls == []
     model = TwoLayers()
     with timed_parts(model, CPU) as clock:
         model(torch.zeros(1, 2))
@@ -212,14 +208,14 @@ def test_layouts_change_where_blocks_stand_not_how_many() -> None:
     assert all(sum(c.stage_depths) == 24 for c in layouts.values())
     assert len({(c.stage_depths, c.fusion_depth, c.clip.num_frames) for c in layouts.values()}) == len(layouts)
     assert base in layouts.values()
-    twins = list(model_layouts.twins().values())
-    assert {sum(c.stage_depths) for c in twins} == {6}
+    twins = list(model_layouts.twins(preset("fal-nano")).values())
+    assert {sum(c.stage_depths) for c in twins} == {8}
     assert len({c.stage_depths for c in twins}) == len(twins)
     assert {c.width for c in twins} == {preset("fal-nano").width}
 
 
 def test_layouts_of_one_depth_cost_the_same_parameters() -> None:
-    first, *_, last = model_layouts.twins().values()
+    first, *_, last = model_layouts.twins(preset("fal-nano")).values()
     assert model_layouts.parameters_of(first) == model_layouts.parameters_of(last)
     assert model_layouts.gflop_of(first) > model_layouts.gflop_of(last)
 

@@ -59,6 +59,20 @@ def test_nothing_asked_or_nothing_known_keeps_everything() -> None:
     assert fit_abstention(np.zeros(0), np.zeros(0), 0.9) == Abstention(0.0, is_reached=False)
 
 
+@pytest.mark.parametrize("hit_every", [0, 1, 2, 7])
+def test_nothing_asked_keeps_everything_whatever_the_number_of_clips(hit_every: int) -> None:
+    for num in range(1, 400):
+        hits = np.zeros(num)
+        hits[:: hit_every or num + 1] = float(hit_every > 0)
+        assert fit_abstention(np.linspace(0.1, 0.9, num), hits, 0.0) == Abstention(0.0, is_reached=True), num
+
+
+def test_the_lower_end_of_a_share_is_never_below_zero() -> None:
+    rows = np.arange(1.0, 20_000)
+    assert wilson_lower(np.zeros_like(rows), rows).min() == 0
+    assert wilson_lower(rows, rows).max() < 1
+
+
 def test_what_is_kept_by_hand() -> None:
     scores, hits = np.array([0.9, 0.5, 0.5, 0.1]), np.array([1.0, 1.0, 0.0, 0.0])
     assert kept(scores, hits, 0.0) == Kept(1.0, 0.5)

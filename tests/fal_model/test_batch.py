@@ -78,7 +78,7 @@ def test_a_class_outside_the_tree_is_refused(index: int) -> None:
         multi_hot([[index]], small_tree())
 
 
-@pytest.mark.parametrize("index", ["golf", 1.5, None])
+@pytest.mark.parametrize("index", ["golf", 1.5, None, True, False])
 def test_a_class_is_a_number(index: Any) -> None:
     with pytest.raises(ValueError, match=f"class index: got {index!r}, must be from 0 to 6"):
         multi_hot([[index]], small_tree())
@@ -92,6 +92,18 @@ def test_soft_labels_are_targets_and_what_is_no_probability_is_not() -> None:
         for factor in (1.5, -0.5, math.nan):
             with pytest.raises(ValueError, match=f"{name}: got values from .*, must be from 0 to 1"):
                 replace(targets, **{name: factor * getattr(targets, name)})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1])
+def test_known_borders_are_distances_and_unknown_ones_are_not_looked_at(value: float) -> None:
+    _, targets = micro_batch(2)
+    offsets = targets.offsets_BTL2.clone()
+    offsets[~targets.offset_known_BTL] = value
+    targets = replace(targets, offsets_BTL2=offsets)
+    assert targets.offset_known_BTL[1, 2, 1]
+    offsets[1, 2, 1, 0] = value
+    with pytest.raises(ValueError, match=f"offsets_BTL2: got {value:g} where it is known, must be finite and ≥ 0"):
+        replace(targets, offsets_BTL2=offsets)
 
 
 def test_a_batch_knows_where_its_flow_holds() -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -28,6 +30,19 @@ def test_only_known_pairs_count() -> None:
     known[1, 2, 3] = True
     alone = boundary_loss(said[1:, 2:, 3:], true[1:, 2:, 3:], known[1:, 2:, 3:])
     torch.testing.assert_close(boundary_loss(said, true, known), alone)
+
+
+@pytest.mark.parametrize("nothing", [math.nan, math.inf, -1.0])
+def test_what_is_not_known_is_never_looked_at(nothing: float) -> None:
+    said, true = torch.rand(1, 2, 1, 2, requires_grad=True), torch.rand(1, 2, 1, 2)
+    known = torch.tensor([[[True], [False]]])
+    want = boundary_loss(said[:, :1], true[:, :1], known[:, :1])
+    true[0, 1] = nothing
+    found = boundary_loss(said, true, known)
+    torch.testing.assert_close(found, want)
+    (slope,) = torch.autograd.grad(found, said)
+    assert slope[0, 1].abs().max() == 0
+    assert slope.isfinite().all()
 
 
 def test_sixteen_bit_offsets_are_compared_in_full_precision() -> None:

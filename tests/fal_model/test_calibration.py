@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fal_model.calibration import Calibration, Scaling, scaling_of
+from fal_model.calibration import Calibration, Scaling, scaled, scaling_of
 from fal_model.errors import ConfigError
 from tests.helpers.micro import small_tree
 
@@ -28,7 +28,7 @@ def problems_of(change: dict[str, Any]) -> list[str]:
 
 def test_the_default_changes_nothing() -> None:
     logits = np.array([[1.5, -2.0]], dtype=np.float32)
-    np.testing.assert_array_equal(Calibration().clip[0].apply(logits), logits)
+    np.testing.assert_array_equal(scaled(logits, Calibration().clip, [0, 1]), logits)
     assert Calibration().class_thresholds(TREE).tolist() == [0.5] * 7
     assert Calibration().class_frame_thresholds(TREE).tolist() == [0.5] * 7
     assert Calibration().abstain_below == 0
@@ -52,11 +52,29 @@ def test_what_lies_deeper_takes_the_last_scaling() -> None:
     assert [scaling_of((first, last), level) for level in range(4)] == [first, last, last, last]
 
 
+def test_logits_are_scaled_by_the_level_of_their_class() -> None:
+    scalings = (Scaling(temperature=2.0, bias=1.0), Scaling(temperature=0.5))
+    found = scaled(np.array([[[4.0, 4.0, 4.0]]], np.float32), scalings, [0, 1, 2])
+    assert found.tolist() == [[[3.0, 8.0, 8.0]]]
+    assert found.dtype == np.float64
+
+
 def test_thresholds_of_other_classes_are_refused_where_they_are_used() -> None:
     with pytest.raises(ConfigError, match=r"calibration\.thresholds\.chess: no such class in the taxonomy"):
         Calibration(thresholds=THRESHOLDS | {"chess": 0.5}).class_thresholds(TREE)
     with pytest.raises(ConfigError, match=r"calibration\.frame_thresholds\.news: missing"):
         Calibration(frame_thresholds={"sport": 0.5}).class_frame_thresholds(TREE)
+
+
+def test_thresholds_of_another_tree_are_a_short_message() -> None:
+    of_other_tree = {f"other-{i}": 0.5 for i in range(300)} | {"sport": 0.5}
+    with pytest.raises(ConfigError) as raised:
+        Calibration(thresholds=of_other_tree).class_thresholds(TREE)
+    first, *others = raised.value.problems
+    assert first == f"calibration.thresholds: got 301 classes, must be the {len(TREE)} of the taxonomy"
+    assert others[0] == "calibration.thresholds.other-0: no such class in the taxonomy"
+    assert "calibration.thresholds.news: missing" in others
+    assert len(others) <= 10
 
 
 @pytest.mark.parametrize(
@@ -123,6 +141,21 @@ def test_wrong_values_are_refused_in_python_too() -> None:
         "calibration.clip: got no scaling, must be at least one",
         "calibration.thresholds.golf: got 2, must be a number from 0 to 1",
         "calibration.abstain_below: got -1, must be a number from 0 to 1",
+    ]
+    nothing: Any = None
+    with pytest.raises(ConfigError) as raised:
+        Calibration(thresholds=nothing, frame_thresholds=nothing)
+    assert raised.value.problems == [
+        f"calibration.{name}: got None, must be a mapping of class ids to thresholds"
+        for name in ("thresholds", "frame_thresholds")
+    ]
+    one: Any = (1,)
+    several: Any = [Scaling()]
+    with pytest.raises(ConfigError) as raised:
+        Calibration(clip=one, frame=several)
+    assert raised.value.problems == [
+        "calibration.clip: got (1,), must be a tuple of Scaling",
+        f"calibration.frame: got {several!r}, must be a tuple of Scaling",
     ]
     with pytest.raises(ConfigError, match=r"calibration.bias: got 21, must be ≥ -20 and ≤ 20"):
         Scaling(bias=21)

@@ -118,8 +118,16 @@ def test_an_optimizer_of_another_model_is_refused(stored: Path) -> None:
     save_file(tensors, stored / OPTIMIZER_FILE)
     with pytest.raises(ModelLoadError, match=r"does not belong to this model: exp_avg\.motion\.no_flow_D"):
         load_checkpoint(stored)
-    save_file(tensors | {"exp_avg.motion.no_flow_D": torch.zeros(3)}, stored / OPTIMIZER_FILE)
-    with pytest.raises(ModelLoadError, match=r"exp_avg.motion.no_flow_D: must have the shape \[16\]"):
+
+
+@pytest.mark.parametrize("kind", ["average", "exp_avg", "exp_avg_sq"])
+@pytest.mark.parametrize("shape", [(3,), (1,), (2, 16)])
+def test_tensors_of_another_shape_are_refused(stored: Path, kind: str, shape: tuple[int, ...]) -> None:
+    tensors = load_file(stored / OPTIMIZER_FILE) | {f"{kind}.motion.no_flow_D": torch.zeros(shape)}
+    save_file(tensors, stored / OPTIMIZER_FILE)
+    with pytest.raises(
+        ModelLoadError, match=rf"optimizer\.safetensors: {kind}\.motion\.no_flow_D: must have the shape \[16\]"
+    ):
         load_checkpoint(stored)
 
 

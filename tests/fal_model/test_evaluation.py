@@ -102,13 +102,24 @@ def test_labels_that_are_not_deep_say_nothing_about_what_is_below() -> None:
     known = known_classes(labels, TREE)
     assert known[[0, 3]].all()
     unknown = [[TREE.nodes[k].id for k in np.flatnonzero(~row)] for row in known]
-    assert unknown[1] == ["ball", "water"]  # and what lies below these does not hold as far as it is said
+    assert unknown[1] == ["ball", "water", "tennis", "golf", "diving"]  # nothing of all that lies below
     assert unknown[2] == ["tennis", "golf"]
     scores = np.tile([0.9, 0.1, 0.8, 0.1, 0.1, 0.7, 0.1], (4, 1))
     top = best_answers(scores, labels, known, TREE.leaves)
-    assert top.hits_N.tolist() == [1, 0, 0]
+    assert top.hits_N.tolist() == [1, 0]
     at_level_1 = best_answers(scores, labels, known, [2, 3])
     assert at_level_1.hits_N.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("shallow", [[1.0, 0, 1, 0, 0, 0, 0], [1.0, 0, 0, 0, 0, 0, 0]])
+def test_what_labels_leave_open_counts_neither_for_nor_against(shallow: list[float]) -> None:
+    # The second clip shows tennis, and the model says so; its label is only not that deep.
+    says = [[9.0 if x else -9.0 for x in row] for row in (GOLF, [1.0, 0, 1, 0, 0.5, 1, 0], TENNIS)]
+    found = measured(says, [GOLF, shallow, TENNIS])
+    ones = {"map", "frame_map", "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5", "f1_level_1"}
+    assert {name: found[name] for name in ones} == dict.fromkeys(ones, 1.0)
+    # Where the label does say something, the same answer is wrong.
+    assert measured(says, [GOLF, NEWS, TENNIS])["map"] < 1
 
 
 # ---- calibration --------------------------------------------------------------------------------------------------
@@ -139,7 +150,7 @@ def test_what_is_kept_reaches_the_accuracy_on_other_clips() -> None:
     others = drawn(4000, slope=2, seed=1)
     tested, whole = (evaluation_metrics(others, TREE, c) for c in (found, replace(found, abstain_below=0.0)))
     assert whole["kept_share"] == 1
-    assert whole["kept_top1"] < 0.55
+    assert whole["kept_top1"] < 0.57
     assert 0.05 < tested["kept_share"] < 1
     assert tested["kept_top1"] > 0.6 - 0.03
     assert calibrate(drawn(400, slope=2), TREE, kept_accuracy=0).abstain_below == 0

@@ -52,6 +52,23 @@ def test_what_shares_much_time_with_a_better_segment_falls_below_the_threshold()
     assert kept[1, 2] == pytest.approx(0.8 * np.exp(-((4 / 30) ** 2) / 0.3))
 
 
+def test_a_segment_below_the_threshold_is_dropped_also_where_it_is_the_best() -> None:
+    low, high = [0.0, 10.0, 0.4], [20.0, 30.0, 0.5]
+    assert soft_nms(np.array([low, high]), 0.5).tolist() == [high]
+    assert soft_nms(np.array([low]), 0.5).shape == (0, 3)
+
+
+def test_rounding_takes_no_event_below_its_threshold() -> None:
+    scores = [0.1, 0.3, 0.7, 0.15, 0.55]
+    for score in scores:
+        for num in range(2, 12):
+            (found,) = find_segments([clip([(score, 0.5, 0.5)] * num)], [0], [score], 8.0)
+            assert found.score >= score
+        early, late = clip([(score, 0.5, 0.5)] * 3, 0.0, 4.1), clip([(score, 0.5, 0.5)] * 7, 4.1, 8.0)
+        (found,) = find_segments([early, late], [0], [score], 8.0)
+        assert found.score >= score
+
+
 def test_frames_below_the_threshold_and_segments_without_length_say_nothing() -> None:
     assert find_segments([clip([(0.49, 0.5, 0.5)] * 8)], [0], [0.5], 8.0) == []
     assert find_segments([clip([NO, (0.9, 0.0, 0.0), NO, (0.9, 0.0, 0.0)])], [0], [0.5], 8.0) == []

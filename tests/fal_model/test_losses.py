@@ -7,7 +7,14 @@ import torch
 from fal_model.batch import ModelOutput, Targets
 from fal_model.config import LossConfig
 from fal_model.hierarchy import Hierarchy
-from fal_model.losses import compute_losses, conditional_bce, leaf_cross_entropy, negative_cost, positive_cost
+from fal_model.losses import (
+    compute_losses,
+    conditional_bce,
+    count_known,
+    leaf_cross_entropy,
+    negative_cost,
+    positive_cost,
+)
 from fal_model.taxonomy import Node, Taxonomy
 from tests.helpers.micro import small_tree
 
@@ -217,6 +224,25 @@ def test_targets_of_another_tree_are_refused() -> None:
 def test_targets_of_other_clips_are_refused() -> None:
     with pytest.raises(ValueError, match=r"frame_labels_BTK: got \[1, 2, 7\] .*, must be \[2, 2, 7\]"):
         compute_losses(output(torch.zeros(2, 7)), targets([[GOLF]]), TREE, LossConfig())
+
+
+@pytest.mark.parametrize("leaves", [1, 3, 5])
+def test_borders_of_another_number_of_leaves_are_refused(leaves: int) -> None:
+    says, truth = output(torch.zeros(1, 7)), targets([[GOLF]])
+    offsets, known = torch.zeros(1, 2, leaves, 2), torch.zeros(1, 2, leaves, dtype=torch.bool)
+    other = replace(truth, offsets_BTL2=offsets, offset_known_BTL=known)
+    want = r"clips, frames, leaves and sides, must be \[1, 2, 4, 2\] as output and taxonomy"
+    with pytest.raises(ValueError, match=rf"^offsets_BTL2: got \[1, 2, {leaves}, 2\] {want}"):
+        compute_losses(says, other, TREE, LossConfig())
+    with pytest.raises(ValueError, match=rf"^offsets_BTL2 of the output: got \[1, 2, {leaves}, 2\] {want}"):
+        compute_losses(says._replace(offsets_BTL2=offsets), truth, TREE, LossConfig())
+
+
+def test_what_is_known_is_counted() -> None:
+    truth = targets([[GOLF], [0], [], None])
+    assert [int(count) for count in count_known(truth, TREE)] == [3, 1, 6, 1, 4]  # no borders; but never 0
+    with pytest.raises(ValueError, match=r"labels_BK: got 1 classes, must be 7"):
+        count_known(Targets.from_labels([[0]], [None], Taxonomy([Node("a", "a")]), 2), TREE)
 
 
 @pytest.mark.parametrize("name", ["labels_BK", "frame_labels_BTK"])

@@ -98,10 +98,27 @@ def test_f1_by_hand() -> None:
     assert math.isnan(f1(scores, np.zeros((2, 3)), threshold=2.0).micro)
 
 
+def test_what_is_not_known_is_left_out() -> None:
+    scores, labels = np.array([[0.9, 0.9], [0.8, 0.1], [0.7, 0.8]]), np.array([[0.0, 1], [1, 0], [0, 0]])
+    known = np.array([[False, True], [True, True], [True, False]])
+    assert (mean_average_precision(scores, labels), mean_average_precision(scores, labels, known)) == (0.75, 1)
+    assert mean_average_precision(scores, labels, np.ones_like(known)) == 0.75
+    assert f1(scores, labels).micro == pytest.approx(4 / 7)
+    assert f1(scores, labels, known_NK=known).micro == pytest.approx(4 / 5)
+    assert f1(scores, labels, known_NK=known).macro == pytest.approx((2 / 3 + 1) / 2)
+    assert f1(scores, labels, known_NK=np.ones_like(known)) == f1(scores, labels)
+    assert math.isnan(mean_average_precision(scores, labels, np.zeros_like(known)))
+    assert math.isnan(f1(scores, labels, known_NK=np.zeros_like(known)).macro)
+
+
 def test_f1_of_each_level() -> None:
     labels = np.array([[1.0, 0, 1, 0, 0, 1, 0]])
     scores = np.array([[0.9, 0, 0.9, 0, 0.9, 0, 0]])
     assert [level.micro for level in f1_per_level(scores, labels, small_tree())] == [1, 1, 0]
+    known = np.array([[True] * 4 + [False] * 3])
+    levels = [level.micro for level in f1_per_level(scores, labels, small_tree(), known_NK=known)]
+    assert levels[:2] == [1, 1]
+    assert math.isnan(levels[2])
 
 
 def test_calibration_error_by_hand() -> None:

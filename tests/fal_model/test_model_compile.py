@@ -1,5 +1,8 @@
 """The model as one graph: compiled for inference and training, with blocks recomputed, and exported."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ from fal_model.config import LossConfig
 from fal_model.hierarchy import Hierarchy
 from fal_model.losses import compute_losses
 from fal_model.model import FALModel
+from fal_model.open_fal_500 import open_fal_500
 from fal_model.recompute import set_recomputed
 from tests.helpers.micro import MICRO, micro_batch, micro_model, small_tree
 
@@ -127,3 +131,13 @@ def test_an_exported_program_can_be_stored(tmp_path: Path) -> None:
     torch.export.save(exported(Plain(model), inputs), tmp_path / "model.pt2")
     back = torch.export.load(tmp_path / "model.pt2").module()
     torch.testing.assert_close(back(**inputs), tuple(model(**inputs)))
+
+
+def test_the_example_of_the_page_runs() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "model.md"
+    [code] = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=page.parents[1], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"torch.Size([2, {len(open_fal_500())}])" in done.stdout

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from fal_model.calibration import Calibration, Scaling
-from fal_model.errors import ModelLoadError, OutputError
+from fal_model.errors import ConfigError, ModelLoadError, OutputError
 from fal_model.model import FALModel
 from fal_model.pretrained import MODEL_FILES, read_meta, read_weights, weights_id, write_directory
 from fal_model.taxonomy import Node, Taxonomy
@@ -39,6 +39,25 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     assert back.model_id == model.model_id
     assert not back.training
     assert all(p.requires_grad and p.device.type == "cpu" for p in back.parameters())
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        (
+            Calibration(clip=(Scaling(),) * 4),
+            "calibration.clip: got 4 scalings, must be from 1 to 3, the levels of the",
+        ),
+        (Calibration(thresholds={"golf": 0.5}), "calibration.thresholds.sport: missing"),
+        (Calibration(frame_thresholds={"chess": 0.5}), "calibration.frame_thresholds.chess: no such class in the"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, calibration: Calibration, message: str) -> None:
+    model = micro_model()
+    model.calibration = calibration
+    with pytest.raises(ConfigError, match=message):
+        model.save_pretrained(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_holds_the_four_files_and_no_more(stored: Path) -> None:
@@ -114,8 +133,9 @@ def test_a_flipped_bit_in_the_weights_is_noticed(stored: Path) -> None:
         (
             "config.json",
             {"format_version": 1},
-            "got 1, must be 2; the model was made by an older version of FAL: train or convert again",
+            "got 1, must be 2; the model was made by an older version of FAL: train it again",
         ),
+        ("config.json", {"format_version": True}, "format_version: got True, must be a whole number from 1"),
         ("config.json", {"format_version": "1"}, "format_version: got '1', must be a whole number from 1"),
         ("config.json", {"model": 3}, "must hold 'model' and 'weights_id'"),
         ("config.json", {"model": {"width": 3}}, "model.clip: missing"),

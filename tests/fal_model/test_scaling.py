@@ -3,14 +3,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fal_model.calibration import Scaling
+from fal_model.calibration import Scaling, scaled
 from fal_model.scaling import fit_levels, fit_scaling
 
 
 def test_the_fit_is_never_worse_than_doing_nothing() -> None:
     logits, labels = np.array([-800.0, 900.0, 3.0]), np.array([1.0, 0.0, 1.0])
     found = fit_scaling(logits, labels, np.ones(3))
-    loss = [np.logaddexp(0, x) - labels * x for x in (logits, found.apply(logits))]
+    loss = [np.logaddexp(0, x) - labels * x for x in (logits, scaled(logits[:, None], [found], [0])[:, 0])]
     assert loss[1].sum() < loss[0].sum()
 
 
@@ -83,3 +83,20 @@ def test_a_level_without_data_takes_what_fits_all() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"labels and weights: got shapes \(2,\) and \(3,\), must be \(3,\) as logits"):
         fit_scaling(np.zeros(3), np.zeros(2), np.zeros(3))
+
+
+@pytest.mark.parametrize("rows", [(4, 3, 3), (3, 4, 3), (3, 3, 4)])
+def test_levels_are_fitted_to_arrays_of_one_shape(rows: tuple[int, int, int]) -> None:
+    logits, labels, weights = (np.zeros((num, 2)) for num in rows)
+    with pytest.raises(
+        ValueError, match=rf"got shapes \({rows[1]}, 2\) and \({rows[2]}, 2\), must be \({rows[0]}, 2\)"
+    ):
+        fit_levels(logits, labels, weights, [0, 1])
+
+
+@pytest.mark.parametrize("levels", [[], [0], [0, 1, 1]])
+def test_there_is_one_level_per_class(levels: list[int]) -> None:
+    with pytest.raises(
+        ValueError, match=rf"levels: got {len(levels)} for logits of shape \(3, 2\), must be one per class"
+    ):
+        fit_levels(np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2)), levels)

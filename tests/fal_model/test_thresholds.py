@@ -44,15 +44,20 @@ def test_a_class_with_few_clips_takes_what_is_best_for_all() -> None:
 
 
 def test_a_class_that_is_never_true_takes_what_is_best_for_all() -> None:
-    scores, labels = np.array([[0.9, 0.2], [0.1, 0.3]]), np.array([[1.0, 0.0], [0.0, 0.0]])
-    assert fit_thresholds(scores, labels, known(scores)).tolist() == [0.5, 0.5]
+    scores, labels = np.array([[0.9, 0.2], [0.1, 0.3], [0.95, 0.1]]), np.array([[1.0, 0], [0, 0], [0, 0]])
+    overall = best_f1(scores.ravel(), labels.ravel()) / 2
+    assert overall == pytest.approx(1 / 3)  # one hit of two said and one true: not the half of a class without truth
+    assert fit_thresholds(scores, labels, known(scores))[1] == pytest.approx(overall, abs=1e-4)
 
 
 def test_unknown_truth_is_not_looked_at() -> None:
-    scores, labels = np.array([[0.9], [0.8], [0.1]]), np.array([[1.0], [0.0], [0.0]])
+    scores, labels = np.array([[0.8], [0.9], [0.1]]), np.array([[1.0], [0.0], [0.0]])
     is_known = np.array([[True], [False], [True]])
-    assert fit_thresholds(scores[::-1], labels, known(scores))[0] < 0.5
-    assert fit_thresholds(scores, labels, is_known)[0] == 0.5
+    (looked_at,), (left_out,) = (fit_thresholds(scores, labels, mask) for mask in (known(scores), is_known))
+    assert looked_at == pytest.approx(1 / 3, abs=1e-4)  # the wrong one scores highest: the best F1 is 2/3
+    assert left_out == 0.5  # without it, nothing is wrong
+    true_but_unknown = fit_thresholds(scores, np.array([[1.0], [1.0], [0.0]]), is_known)
+    assert true_but_unknown[0] == left_out
 
 
 def test_without_any_truth_thresholds_are_a_half() -> None:

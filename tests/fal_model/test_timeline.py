@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -32,12 +34,19 @@ def test_one_frame_is_enough() -> None:
     np.testing.assert_allclose(timeline.places([1.5, 3.0, 3.5]), [0.25, 0.5, 0.75])
 
 
-@pytest.mark.parametrize("times_s", [[], [2.0, 1.0]])
+@pytest.mark.parametrize("times_s", [[], [2.0, 1.0], [math.nan], [1.0, math.nan, 2.0], [1.0, math.inf]])
 def test_times_that_are_none_are_refused(times_s: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"frame_times_s: got \[.*\], must be at least one time, none falling"):
+    with pytest.raises(ValueError, match=r"frame_times_s: got \[.*\], must be at least one finite time, none falling"):
         Timeline(times_s, 0.0, 4.0)
 
 
 def test_an_empty_window_is_refused() -> None:
     with pytest.raises(ValueError, match=r"end_s: got 1.0, must be greater than start_s \(1.0\)"):
         Timeline([1.0], 1.0, 1.0)
+
+
+@pytest.mark.parametrize("window_s", [(math.nan, 1.0), (0.0, math.nan), (0.0, math.inf), (-math.inf, 0.0)])
+def test_a_window_without_borders_is_refused(window_s: tuple[float, float]) -> None:
+    start_s, end_s = window_s
+    with pytest.raises(ValueError, match=f"start_s and end_s: got {start_s} and {end_s}, must be finite"):
+        Timeline([0.5], start_s, end_s)

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from fal_model.batch import ModelOutput, Targets
+from fal_model.batch import ClipBatch, ModelOutput, Targets
+from fal_model.boundary_loss import asked_borders
 from fal_model.calibration import Calibration
 from fal_model.config import LossConfig, TrainConfig
 from fal_model.errors import FalError
@@ -91,13 +92,39 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert same(*runs)
 
 
-def test_micro_batches_add_up_to_the_whole() -> None:
-    batch, targets = micro_batch(4)
-    targets = replace(targets, frame_known_BT=torch.ones_like(targets.frame_known_BT))
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_micro_batches_add_up_to_the_whole(size: int) -> None:
+    batch, targets = micro_batch(5)
+    labels = targets.labels_BK.clone()
+    labels[4] = torch.tensor([1.0, 0, 0, 0, 0, 0, 0])  # not as deep as a leaf
+    offset_known = targets.offset_known_BTL.clone()
+    offset_known[0, 0] = offset_known[3] = False
+    label_known = torch.tensor([True, False, True, True, True])
+    targets = replace(targets, labels_BK=labels, label_known_B=label_known, offset_known_BTL=offset_known)
+    borders_B = asked_borders(targets.offsets_BTL2, targets.offset_known_BTL).sum(dim=(1, 2, 3))
+    assert len(set(targets.frame_known_BT.sum(dim=1).tolist())) > 1
+    assert len(set(borders_B.tolist())) > 1
     # Without contrast: clips of different micro-batches never meet.
     config = replace(CONFIG, loss=LossConfig(embedding_weight=0))
-    whole, parts = (TrainState.create(micro_model(), replace(config, micro_batch=size)) for size in (0, 3))
+    whole, parts = (TrainState.create(micro_model(), replace(config, micro_batch=clips)) for clips in (0, size))
     a, b = train_step(whole, batch, targets), train_step(parts, batch, targets)
+    for name in ("loss", "hierarchy_loss", "leaf_loss", "frame_loss", "boundary_loss"):
+        assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-5), name
+    assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
+
+
+def test_a_micro_batch_of_which_nothing_is_known_adds_nothing() -> None:
+    batch, targets = micro_batch(4)
+    nothing = torch.zeros(2, dtype=torch.bool)
+    targets = replace(
+        targets,
+        label_known_B=torch.cat((targets.label_known_B[:2], nothing)),
+        frame_known_BT=torch.cat((targets.frame_known_BT[:2], nothing[:, None].expand(-1, 3))),
+        offset_known_BTL=torch.cat((targets.offset_known_BTL[:2], torch.zeros(2, 3, 4, dtype=torch.bool))),
+    )
+    config = replace(CONFIG, loss=LossConfig(embedding_weight=0), micro_batch=2)
+    alone, both = (TrainState.create(micro_model(), config) for _ in range(2))
+    a, b = train_step(alone, batch.slice(0, 2), targets.slice(0, 2)), train_step(both, batch, targets)
     assert a.loss == pytest.approx(b.loss, rel=1e-5)
     assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
 
@@ -216,6 +243,17 @@ def test_only_known_clips_and_frames_are_collected() -> None:
     assert collected.logits_NK.shape == (6, 7)
     assert collected.frame_logits_FK.shape == (2 * 3 * 3, 7)  # the third clip's frames are not known
     np.testing.assert_array_equal(collected.labels_NK[0], targets.labels_BK[0].numpy())
+    assert model.training
+
+
+def test_the_mode_is_put_back_when_the_data_fail() -> None:
+    def batches() -> Iterator[tuple[ClipBatch, Targets]]:
+        yield micro_batch(1)
+        raise OSError("the shard is gone")
+
+    model = micro_model().train()
+    with pytest.raises(OSError, match="the shard is gone"):
+        collect(model, batches())
     assert model.training
 
 

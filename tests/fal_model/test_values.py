@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fal_model.values import can_read_values, check_flow_values, check_shares, check_tensors
+from fal_model.values import can_read_values, check_distances, check_flow_values, check_shares, check_tensors
 
 VALID = torch.tensor([[True, True], [True, False]])
 
@@ -51,17 +51,28 @@ def test_probabilities_are_fine() -> None:
     check_shares("labels", torch.zeros(0, 3))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.5])
+def test_what_is_known_and_no_distance_is_refused(value: float) -> None:
+    values, known = torch.tensor([[0.0, 7.5], [value, 1.0]]), torch.tensor([True, False])
+    check_distances("offsets", values, known)
+    check_distances("offsets", values[:0], known[:0])
+    with pytest.raises(ValueError, match=f"offsets: got {value:g} where it is known, must be finite and ≥ 0"):
+        check_distances("offsets", values, ~known)
+
+
 def test_values_elsewhere_are_never_waited_for() -> None:
     bad = torch.full((1, 1, 2, 3, 3), math.nan, device="meta")
     assert not can_read_values(bad)
     check_flow_values(bad, None, 100)
     check_shares("labels", bad)
+    check_distances("offsets", bad, torch.ones(bad.shape[:-1], dtype=torch.bool, device="meta"))
 
 
 def test_values_do_not_break_a_compiled_graph() -> None:
     def run(x: torch.Tensor) -> torch.Tensor:
         check_shares("labels", x)
         check_flow_values(x, None, 1)
+        check_distances("offsets", -x, torch.ones(x.shape[:-1], dtype=torch.bool))
         return x + 1
 
     compiled = torch.compile(run, backend="eager", fullgraph=True)

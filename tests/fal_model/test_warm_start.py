@@ -1,68 +1,47 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor
 
 from fal_model.config import Activation, ModelConfig
 from fal_model.errors import ModelLoadError
 from fal_model.model import FALModel
-from fal_model.spec import ClipSpec
 from fal_model.warm_start import WarmStart, fitted, warm_start
-from fal_model.warm_start_names import CLIP, HALF, IMAGENET, Pixels
+from fal_model.warm_start_names import CLIP, HALF, IMAGENET, KINETICS, Pixels
 from fal_model.warm_start_vit import VitWeights, load_vit, sinusoids
 from tests.helpers import reference_vit as reference
 from tests.helpers.micro import small_tree
 from tests.helpers.reference_vit import HEADS, PATCH_PX, WIDTH, ReferenceVit, State
+from tests.helpers.warm_start import assert_same, clip, config_of, normalised
 
-TOLERANCE = 1e-4
-"""Largest difference, relative to the largest value."""
+CONFIG = config_of(grid=3, patch_px=PATCH_PX, width=WIDTH, num_heads=HEADS)
 
-CONFIG = ModelConfig(
-    clip=ClipSpec(num_frames=2, size_px=3 * PATCH_PX, flow_size_px=8),
-    patch_px=PATCH_PX,
-    width=WIDTH,
-    num_heads=HEADS,
-    stage_depths=(7, 1, 1),
-    motion_depth=1,
-    fusion_depth=1,
-    pyramid_width=8,
-    embedding_dim=8,
-)
-"""Three blocks grow to nine, and the third has its place before the first merge."""
+
+def stored(folder: Path, state: State) -> Path:
+    path = folder / "model.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    return path
 
 
 def weights_of(folder: Path, state: State, **said: Pixels | Activation) -> VitWeights:
-    path = folder / "vit.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
-    return load_vit(path, num_heads=HEADS, **said)  # type: ignore[arg-type]  # pixels or activation, by name
+    return load_vit(stored(folder, state), num_heads=HEADS, **said)  # type: ignore[arg-type]  # pixels or activation, by name
+
+
+def videomae_of(folder: Path, state: State, grid: int) -> VitWeights:
+    """Store a folder that says what grid the positions are of, which no tensor tells."""
+    stored(folder, state)
+    (folder / "config.json").write_text(json.dumps({"image_size": grid * PATCH_PX}), encoding="utf-8")
+    return load_vit(folder, num_heads=HEADS)
 
 
 def started(weights: VitWeights, config: ModelConfig = CONFIG) -> tuple[FALModel, WarmStart]:
     torch.manual_seed(0)
     model = FALModel(fitted(config, weights), small_tree()).eval()
     return model, warm_start(model, weights)
-
-
-def clip(config: ModelConfig = CONFIG, *, is_still: bool = False) -> Tensor:
-    dice = torch.Generator().manual_seed(1)
-    size = config.clip.size_px
-    frames = torch.randint(0, 256, (1, config.clip.num_frames, 3, size, size), dtype=torch.uint8, generator=dice)
-    return frames[:, :1].expand_as(frames).contiguous() if is_still else frames
-
-
-def normalised(frames_1T3HW: Tensor, pixels: Pixels) -> Tensor:
-    mean, std = (torch.tensor(values)[:, None, None] for values in pixels)
-    return (frames_1T3HW[0].double() / 255 - mean).div(std).float()
-
-
-def assert_same(got: Tensor | None, want: Tensor) -> None:
-    assert got is not None
-    assert got.shape == want.shape
-    assert want.abs().amax() > 0.5
-    assert (got - want).abs().amax() <= TOLERANCE * want.abs().amax()
 
 
 def assert_encodes(model: FALModel, vit: ReferenceVit, pixels: Pixels, *, is_still: bool = False) -> None:
@@ -171,22 +150,22 @@ def test_timesformer_is_the_same_on_one_frame(tmp_path: Path) -> None:
     weights = weights_of(tmp_path, reference.timesformer_state(vit))
     model, report = started(weights, replace(CONFIG, clip=replace(CONFIG.clip, num_frames=1)))
     assert report.resized == ()
-    assert_encodes(model, vit, IMAGENET)
+    assert_encodes(model, vit, KINETICS)
 
 
 def test_timesformer_is_the_same_on_equal_frames_with_equal_times(tmp_path: Path) -> None:
     vit = ReferenceVit(num_frames=2)
     vit.times[1] = vit.times[0]
     model, _ = started(weights_of(tmp_path, reference.timesformer_state(vit)))
-    assert_encodes(model, vit, IMAGENET, is_still=True)
+    assert_encodes(model, vit, KINETICS, is_still=True)
 
 
 def test_the_first_block_of_timesformer_is_the_same_on_any_frames(tmp_path: Path) -> None:
     vit = ReferenceVit(num_frames=2)
     model, _ = started(weights_of(tmp_path, reference.timesformer_state(vit)), replace(CONFIG, stage_depths=(1, 1, 1)))
     with torch.no_grad():
-        features, _ = model.encoder(clip())
-    assert_same(features[0][0], vit(normalised(clip(), IMAGENET), depth=1)[:, 1:])
+        features, _ = model.encoder(clip(CONFIG))
+    assert_same(features[0][0], vit(normalised(clip(CONFIG), KINETICS), depth=1)[:, 1:])
 
 
 def test_times_of_other_clips_are_taken_from_the_nearest_frame(tmp_path: Path) -> None:
@@ -202,9 +181,23 @@ def test_videomae_is_the_same_on_one_tubelet_of_equal_frames(is_published: bool,
     vit.positions = sinusoids(9, WIDTH)
     for block in vit.blocks:
         block["k.bias"].zero_()
-    model, report = started(weights_of(tmp_path, reference.videomae_state(vit, is_published=is_published)))
+    weights = videomae_of(tmp_path, reference.videomae_state(vit, is_published=is_published), grid=3)
+    model, report = started(weights)
     assert_encodes(model, vit, IMAGENET)
     assert report.resized == ()
+
+
+def test_positions_of_videomae_keep_their_own_numbers_on_another_grid(tmp_path: Path) -> None:
+    state = reference.videomae_state(ReferenceVit(has_token=False), is_published=True)
+    model, report = started(videomae_of(tmp_path, state, grid=6))
+    assert report.resized == ("space_PD",)
+    got_PD = model.encoder.embed.space_PD.detach()
+    own = sinusoids(36, WIDTH).T.reshape(1, WIDTH, 6, 6)
+    want = F.interpolate(own, size=(3, 3), mode="bicubic", align_corners=False, antialias=True)[0]
+    torch.testing.assert_close(got_PD[3], want[:, 1, 0])  # row 1, column 0
+    assert (got_PD[3] - sinusoids(4, WIDTH)[3]).abs().amax() > 0.5  # and not the fourth place of our grid
+    # The slowest sine is all but a straight line; the middle of the old grid lies at row 2.5, column 2.5.
+    assert got_PD[4, WIDTH - 2].item() == pytest.approx((6 * 2.5 + 2.5) * 10_000 ** (2 / WIDTH - 1), rel=1e-3)
 
 
 # ---- growth ------------------------------------------------------------------------------------------------------
@@ -218,8 +211,8 @@ def test_growing_changes_nothing(depths: tuple[int, int, int], tmp_path: Path) -
     large, report = started(weights, replace(CONFIG, stage_depths=depths))
     assert report.num_new_blocks == sum(depths) - 3
     with torch.no_grad():
-        want, want_token = small.encoder(clip())
-        got, got_token = large.encoder(clip())
+        want, want_token = small.encoder(clip(CONFIG))
+        got, got_token = large.encoder(clip(CONFIG))
     assert want_token is not None
     assert_same(got_token, want_token)
     for one, other in zip(got, want, strict=True):
@@ -238,7 +231,7 @@ def test_new_blocks_learn_from_the_first_step(tmp_path: Path) -> None:
 def test_merging_is_average_pooling_at_first(tmp_path: Path) -> None:
     model, _ = started(weights_of(tmp_path, reference.timm_state(PLAIN)))
     with torch.no_grad():
-        features, _ = model.encoder(clip())
+        features, _ = model.encoder(clip(CONFIG))
     square = features[0].view(1, 2, 3, 3, WIDTH)[:, :, :2, :2].mean(dim=(2, 3))
     assert_same(features[1][:, :, 0], square)  # the block of the second stage is a new one
 
@@ -297,7 +290,7 @@ def test_all_that_does_not_fit_is_said_at_once(tmp_path: Path) -> None:
         warm_start(model, deep)
     message = str(caught.value)
     assert message.endswith(
-        "vit.safetensors: OpenAI CLIP and open_clip: does not fit the model: width: got 16, must be the model's 24; "
+        "model.safetensors: OpenAI CLIP and open_clip: does not fit the model: width: got 16, must be the model's 24; "
         "num_heads: got 2, must be the model's 3; patch_px: got 8, must be the model's 4; "
         "has_frame_token: got True, must be the model's False; has_input_norm: got True, must be the model's False; "
         "activation: got quick_gelu, must be the model's gelu; blocks: got 6, must be at most the model's 3"

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from fal_model.config import Activation
 from fal_model.errors import ModelLoadError
-from fal_model.warm_start_files import Settings, checked_pixels, is_checkpoint, read_checkpoint
+from fal_model.warm_start_files import Settings, checked_count, checked_pixels, is_checkpoint, read_checkpoint
 from fal_model.warm_start_names import Pixels
 from tests.helpers.micro import micro_model
 
@@ -105,6 +105,9 @@ PIXELS = Pixels((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
             Settings(Pixels((0, 0, 0), (1, 1, 1))),
         ),
         ({"preprocessor_config": {"size": 224}}, Settings()),
+        ({"config": {"image_size": 384}}, Settings(image_px=384)),
+        ({"config": {"vision_config": {"image_size": [384, 384]}}}, Settings(image_px=384)),
+        ({"config": {"image_size": None, "num_attention_heads": None}}, Settings()),
         ({"config": {"architecture": "vit_base", "pretrained_cfg": {"mean": MEAN, "std": STD}}}, Settings(PIXELS)),
         ({"config": {"architecture": "vit_base_patch16_clip_quickgelu_224"}}, Settings(None, Activation.QUICK_GELU)),
         (
@@ -123,8 +126,20 @@ def test_settings_of_a_folder_are_read(files: dict[str, Any], settings: Settings
     [
         ({"config": {"hidden_act": "relu"}}, r"hidden_act: got 'relu', must be one of \['gelu', 'quick_gelu'\]"),
         ({"config": {"hidden_act": ["gelu"]}}, r"hidden_act: got \['gelu'\], must be one of"),
-        ({"config": {"num_attention_heads": 0}}, "num_attention_heads: got 0, must be at least 1"),
-        ({"config": {"num_attention_heads": "2"}}, "num_attention_heads: got '2', must be at least 1"),
+        ({"config": {"num_attention_heads": 0}}, "num_attention_heads: got 0, must be a whole number of at least 1"),
+        ({"config": {"num_attention_heads": True}}, "num_attention_heads: got True, must be a whole number of at"),
+        ({"config": {"image_size": 0}}, r"config\.json: image_size: got 0, must be a whole number of at least 1"),
+        ({"config": {"image_size": ["224", "224"]}}, "image_size: got '224', must be a whole number of at least 1"),
+        ({"config": {"image_size": [224, 384]}}, r"image_size: got \[224, 384\], must be one number or two equal ones"),
+        ({"config": {"image_size": []}}, r"image_size: got \[\], must be one number or two equal ones"),
+        (
+            {"config": {"architecture": "vit_base_patch16_rpn_224"}},
+            "architecture: got 'vit_base_patch16_rpn_224', must be one with norms before attention and MLP",
+        ),
+        (
+            {"config": {"num_attention_heads": "2"}},
+            "num_attention_heads: got '2', must be a whole number of at least 1",
+        ),
         (
             {"preprocessor_config": {"image_mean": MEAN, "image_std": [1, 1]}},
             r"preprocessor_config\.json: mean and std: got .* and \[1, 1\], must be three numbers each, std above 0",
@@ -144,6 +159,13 @@ def test_a_normalisation_must_be_three_sound_numbers(mean: Any, std: Any) -> Non
     assert checked_pixels("x", MEAN, STD) == PIXELS
     with pytest.raises(ModelLoadError, match="must be three numbers each, std above 0"):
         checked_pixels("x", mean, std)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, False, 1.0, "1"])
+def test_a_count_must_be_a_whole_number(value: Any) -> None:
+    assert (checked_count("x", 1), checked_count("x", None)) == (1, None)
+    with pytest.raises(ModelLoadError, match=f"x: got {value!r}, must be a whole number of at least 1"):
+        checked_count("x", value)
 
 
 def test_checkpoints_are_told_from_models(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from fal_model.warm_start_names import (
     VIDEOMAE,
     Naming,
     bias_name,
+    intruders,
     recognise,
     strangers,
     weight_name,
@@ -27,6 +28,7 @@ def test_each_naming_is_recognised_whatever_stands_before_it(naming: Naming, pre
     shapes = {prefix + name: dims for name, dims in names_of(naming).items()}
     assert recognise(shapes) == (naming, prefix)
     assert strangers(naming, prefix, shapes) == []
+    assert intruders(naming, prefix, shapes) == []
 
 
 def test_namings_have_titles_of_their_own() -> None:
@@ -50,6 +52,14 @@ def test_a_video_model_is_told_by_its_patches() -> None:
     assert found[0].title == "transformers ViT"
 
 
+def test_another_family_with_the_same_blocks_is_found() -> None:
+    vivit = {f"vivit.{name}": 3 for name in ("embeddings.cls_token", "embeddings.position_embeddings")}
+    shapes = {f"vivit.{name}": dims for name, dims in names_of(VIDEOMAE).items()} | vivit
+    assert recognise(shapes) == (VIDEOMAE, "vivit.")
+    assert intruders(VIDEOMAE, "vivit.", shapes) == sorted(vivit)
+    assert intruders(VIDEOMAE, "vivit.", {"text.embeddings.cls_token": 3}) == []
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -59,6 +69,7 @@ def test_a_video_model_is_told_by_its_patches() -> None:
         "reg_token",
         "register_tokens",
         "dist_token",
+        "detection_tokens",
         "rope.freqs",
         "rel_pos_bias.relative_position_bias_table",
     ],

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from fal_model.config import Activation
 from fal_model.errors import ModelLoadError
-from fal_model.warm_start_names import IMAGENET, Pixels
+from fal_model.warm_start_names import IMAGENET, KINETICS, Pixels
 from fal_model.warm_start_vit import VitWeights, load_vit, sinusoids
 from tests.helpers.reference_vit import (
     HEADS,
@@ -49,6 +50,13 @@ def test_heads_are_64_wide_unless_said(tmp_path: Path) -> None:
         load_vit(path, num_heads=3)
 
 
+@pytest.mark.parametrize("num_heads", [0, -1, True])
+def test_a_number_of_heads_that_is_none_is_refused(num_heads: int, tmp_path: Path) -> None:
+    path = stored(tmp_path, timm_state(ReferenceVit()))
+    with pytest.raises(ModelLoadError, match=f"num_heads: got {num_heads}, must be a whole number of at least 1"):
+        load_vit(path, num_heads=num_heads)
+
+
 def test_an_argument_goes_before_the_settings(tmp_path: Path) -> None:
     stored(tmp_path, timm_state(ReferenceVit()))
     said = {"num_attention_heads": 2, "hidden_act": "gelu", "pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
@@ -58,6 +66,14 @@ def test_an_argument_goes_before_the_settings(tmp_path: Path) -> None:
     assert (weights.pixels, weights.activation) == (IMAGENET, Activation.QUICK_GELU)
     with pytest.raises(ModelLoadError, match=r"pixels: mean and std: got .* std above 0"):
         load_vit(tmp_path, pixels=Pixels((0, 0, 0), (1, 0, 1)))
+
+
+def test_pixels_of_timesformer_are_its_authors_unless_settings_say_otherwise(tmp_path: Path) -> None:
+    path = stored(tmp_path, timesformer_state(ReferenceVit(num_frames=2)))
+    assert load_vit(path).pixels == load_vit(tmp_path).pixels == KINETICS == ((0.45,) * 3, (0.225,) * 3)
+    said = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said), encoding="utf-8")
+    assert load_vit(tmp_path).pixels == Pixels((0.1, 0.2, 0.3), (1, 1, 1))
 
 
 def test_two_projections_become_one(tmp_path: Path) -> None:
@@ -75,6 +91,27 @@ def test_positions_of_videomae_are_sines_and_cosines() -> None:
     assert table[0].tolist() == [0, 1] * 4
     assert table[3, 2].item() == pytest.approx(float(torch.tensor(3 / 10_000**0.25).sin()))
     assert table[3, 3].item() == pytest.approx(float(torch.tensor(3 / 10_000**0.25).cos()))
+
+
+def test_positions_of_videomae_are_of_the_pictures_it_was_trained_on(tmp_path: Path) -> None:
+    path = stored(tmp_path, videomae_state(ReferenceVit(has_token=False), is_published=True))
+    assert load_vit(path).grid == 224 // PATCH_PX
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"image_size": [48, 48]}), encoding="utf-8")
+    weights = load_vit(tmp_path)
+    assert weights.grid == 6
+    torch.testing.assert_close(weights.space_PD, sinusoids(36, WIDTH))
+    for image_px in (7, 8 * 257):
+        config.write_text(json.dumps({"image_size": image_px}), encoding="utf-8")
+        with pytest.raises(ModelLoadError, match=f"image_size: got {image_px}, must be 1 to 256 patches of 8 px"):
+            load_vit(tmp_path)
+
+
+def test_another_model_with_the_same_blocks_is_refused(tmp_path: Path) -> None:
+    vivit = videomae_state(ReferenceVit(has_token=False), is_published=False)
+    vivit |= {"videomae.embeddings.cls_token": torch.zeros(1, 1, WIDTH)}
+    with pytest.raises(ModelLoadError, match=r"VideoMAE: got videomae\.embeddings\.cls_token, must not be there: its"):
+        load(tmp_path, vivit)
 
 
 def test_the_id_follows_everything_that_decides_the_model(tmp_path: Path) -> None:
@@ -123,19 +160,61 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         ("patch_embed.proj.weight", torch.zeros(16, 1, 8, 8), r"got \[16, 1, 8, 8\], must be \[width, 3, P, P\]"),
         ("patch_embed.proj.weight", torch.zeros(16, 3, 8, 4), r"got \[16, 3, 8, 4\], must be \[width, 3, P, P\]"),
         ("patch_embed.proj.weight", torch.zeros(16, 192), r"got \[16, 192\], must be \[width, 3, P, P\]"),
-        ("pos_embed", torch.zeros(1, 12, 16), r"pos_embed: got \[1, 12, 16\], must be positions of a square grid"),
+        ("patch_embed.proj.weight", torch.zeros(0, 3, 8, 8), r"got \[0, 3, 8, 8\], must be \[width, 3, P, P\]"),
+        ("patch_embed.proj.weight", torch.zeros(16, 3, 0, 0), r"got \[16, 3, 0, 0\], must be \[width, 3, P, P\]"),
         (
-            "pos_embed",
-            torch.zeros(1, 10, 8),
-            r"pos_embed: got \[1, 10, 8\] and a class token of 16 channels, must have",
+            "patch_embed.proj.weight",
+            torch.zeros(()),
+            r"patch_embed\.proj\.weight: got \[\], must be \[width, 3, P, P\]",
         ),
-        ("cls_token", torch.zeros(1, 1, 8), "and a class token of 8 channels, must have the 16 channels"),
+        *(
+            (
+                "pos_embed",
+                torch.zeros(shape),
+                rf"pos_embed: got {re.escape(str([*shape]))}, must be \[P, 16\] or \[1, P, 16\]",
+            )
+            for shape in ((1, 12, 16), (1, 10, 8), (1, 0, 16), (1, 1, 16), (16,), (), (2, 5, 16), (1, 1, 10, 16))
+        ),
+        *(
+            (
+                "cls_token",
+                torch.zeros(shape),
+                rf"cls_token: got {re.escape(str([*shape]))}, must be \[16\] or \[1, 1, 16\]",
+            )
+            for shape in ((1, 1, 8), (2, 8), (0,), ())
+        ),
         ("norm_pre.weight", torch.zeros(8), r"norm_pre\.weight: got \[8\], must be \[16\]"),
     ],
 )
 def test_what_our_encoder_cannot_be_is_refused(name: str, tensor: Tensor, message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=message):
         load(tmp_path, timm_state(ReferenceVit()) | {name: tensor})
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 8), (1, 0, 16), (2, 16), (0, 2, 16), (1, 1, 2, 16), (16,), ()])
+def test_wrong_positions_of_frames_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    name = "timesformer.embeddings.time_embeddings"
+    state = timesformer_state(ReferenceVit(num_frames=2)) | {name: torch.zeros(shape)}
+    with pytest.raises(
+        ModelLoadError, match=rf"time_embeddings: got {re.escape(str([*shape]))}, must be \[1, frames, 16\]"
+    ):
+        load(tmp_path, state)
+
+
+@pytest.mark.parametrize("shape", [(16, 3, 0, 8, 8), (16, 1, 2, 8, 8), (16, 3, 2, 8, 4), (16, 3, 1, 2, 8, 8)])
+def test_wrong_patches_of_video_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    name = "videomae.embeddings.patch_embeddings.projection.weight"
+    state = videomae_state(ReferenceVit(has_token=False), is_published=True) | {name: torch.zeros(shape)}
+    with pytest.raises(ModelLoadError, match=rf"got {re.escape(str([*shape]))}, must be \[width, 3, frames, P, P\]"):
+        load(tmp_path, state)
+
+
+def test_weights_of_8_bits_are_looked_at_too(tmp_path: Path) -> None:
+    name, tiny = "blocks.0.norm1.bias", torch.float8_e4m3fn
+    state = timm_state(ReferenceVit())
+    assert load(tmp_path, state | {name: torch.ones(16).to(tiny)}).blocks[0]["space_norm.bias"].eq(1).all()
+    with pytest.raises(ModelLoadError, match=r"norm1\.bias: holds infinite values or NaN"):
+        load(tmp_path, state | {name: torch.full((16,), torch.nan).to(tiny)})
 
 
 @pytest.mark.parametrize("name", ["pos_embed", "blocks.2.attn.proj.weight", "blocks.0.mlp.fc2.weight"])

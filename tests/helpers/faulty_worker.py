@@ -43,17 +43,17 @@ def fault_file(path: Path, fault: str) -> Path:
 class _FaultyServer(decode_worker._Server):
     num_answered = 0
 
-    def _answer(self, raw: DescriptorFile) -> dict[str, Any]:
+    def _answer(self, raw: DescriptorFile, windows: range) -> dict[str, Any]:
         self.num_answered += 1
         head = raw.read(100) or b""
         raw.seek(0)
         if not head.startswith(MAGIC):
-            return super()._answer(raw)
+            return super()._answer(raw, windows)
         fault = head.removeprefix(MAGIC).decode()
         try:
             for name in ("prepare_clips", "scan_video"):
-                setattr(decode_worker, name, lambda *_: getattr(self, fault)())
-            return super()._answer(raw)
+                setattr(decode_worker, name, lambda *_, **__: getattr(self, fault)())
+            return super()._answer(raw, windows)
         finally:
             setattr(decode_worker, "prepare_clips", prepare_clips)  # noqa: B010 - mypy: not exported
             setattr(decode_worker, "scan_video", scan_video)  # noqa: B010 - same

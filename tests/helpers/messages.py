@@ -15,6 +15,7 @@ INFO: dict[str, Any] = {
     "mean_fps": 25.0,
     "num_frames": 25,
     "num_clips": 1,
+    "is_seekable": True,
 }
 FACTS: dict[str, Any] = {
     "type": "facts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from fal_model.taxonomy import Node, Taxonomy
-from pipelines import parts, pixels, storage, tables
-from pipelines.records import FAILURES, labels_schema
+from pipelines import label_parts, pixels, storage, tables
+from pipelines.records import FAILURES, labels_schema, predictions_schema
 
 TAXONOMY = Taxonomy(
     [
@@ -32,7 +33,7 @@ def label_row(video_id: str, top: str = "run", score: float = 0.9, **changes: An
     row = {
         "video_id": video_id,
         "uri": f"/videos/{video_id}",
-        "sha256": "0" * 64,
+        "sha256": hashlib.sha256(video_id.encode()).hexdigest(),
         "duration_s": 10.0,
         "top_label": top,
         "top_path": path,
@@ -41,7 +42,7 @@ def label_row(video_id: str, top: str = "run", score: float = 0.9, **changes: An
         "labels": labels,
         "segments": [{"label": top, "start_s": 2.0, "end_s": 5.0, "score": score}],
         "num_segments_left_out": 0,
-        "embedding": [1.0, 0.0],
+        "embedding": [0.0, 0.0],  # looks like no other video
         "frame_times_s": [1.0, 3.0, 5.0, 7.0],
         "coverage": 1.0,
         "model_id": "m",
@@ -75,10 +76,23 @@ def write_folder(
     part_rows: int = 1000,
 ) -> str:
     output = str(folder)
-    for part, first in enumerate(range(0, max(1, len(labels)), part_rows)):
+    for number, first in enumerate(range(0, max(1, len(labels)), part_rows)):
         rows = list(labels[first : first + part_rows])
-        tables.write_table(parts.table_uri(output, "labels", part), pa.Table.from_pylist(rows, schema=labels_schema(2)))
-    tables.write_table(parts.table_uri(output, "failures", 0), pa.Table.from_pylist(list(failures), schema=FAILURES))
+        table = pa.Table.from_pylist(rows, schema=labels_schema(2))
+        tables.write_table(label_parts.table_uri(output, "labels", part_name(number)), table)
+    failed = pa.Table.from_pylist(list(failures), schema=FAILURES)
+    tables.write_table(label_parts.table_uri(output, "failures", part_name(0)), failed)
     if pictures:
-        storage.write_bytes(parts.thumbnails_uri(output, 0), json.dumps(pictures).encode())
+        storage.write_bytes(label_parts.thumbnails_uri(output, part_name(0)), json.dumps(pictures).encode())
     return output
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:016x}"
+
+
+def write_predictions(output: str, number: int, rows: Sequence[tuple[str, int]]) -> None:
+    schema = predictions_schema(1, 1, 1, 1)
+    empty = dict.fromkeys(schema.names)
+    table = pa.Table.from_pylist([empty | {"video_id": v, "num_substituted": n} for v, n in rows], schema=schema)
+    tables.write_table(label_parts.table_uri(output, "predictions", part_name(number)), table)

@@ -13,9 +13,9 @@ import torch
 
 from fal_model.model import FALModel
 from jobs.runtime.analyse import Analysis, Refusal, Source, VideoAnalyser
-from pipelines.clip_batches import ClipArrays
+from pipelines.clip_batches import ClipArrays, ClipOutputs
 from pipelines.limits import DecodeLimits
-from pipelines.predict import ClipOutputs, ClipPredictor
+from pipelines.predict import ClipPredictor
 from pipelines.video_writer import write_video
 from tests.helpers.micro import numbered_taxonomy
 from tests.helpers.model import MICRO

@@ -6,10 +6,10 @@ import pytest
 
 from pipelines.config import ScanConfig
 from pipelines.scan_job import ScanPlan
-from tests.helpers.s3 import bucket, s3_client, s3_environment, s3_server
+from tests.helpers.s3 import bucket, faults, s3_client, s3_environment, s3_proxy, s3_server
 from tests.helpers.scanned import scan_into, write_scanned
 
-__all__ = ["bucket", "s3_client", "s3_environment", "s3_server"]
+__all__ = ["bucket", "faults", "s3_client", "s3_environment", "s3_proxy", "s3_server"]
 
 
 @pytest.fixture(scope="session")

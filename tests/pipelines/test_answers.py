@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pipelines.answers import (
     read_ready,
 )
 from pipelines.limits import DecodeLimits
+from pipelines.sampling import cut_windows
 from pipelines.scan import DeepCount
 from tests.helpers.messages import CLIP, COUNT, FACTS, INFO
 
@@ -60,6 +62,16 @@ def test_good_facts_are_taken() -> None:
     assert (info.num_frames, info.codec) == (25, "h264")
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
+def test_the_longest_video_may_have_as_many_clips_as_its_windows(overlap: float) -> None:
+    spec = replace(SPEC, window_overlap=overlap)
+    most = len(cut_windows(LIMITS.max_duration_s, spec.window_s, overlap=overlap))
+    facts = {**INFO, "duration_s": LIMITS.max_duration_s, "num_frames": 10**6}
+    assert read_info({**facts, "num_clips": most}, spec, LIMITS).num_clips == most
+    with pytest.raises(VideoError, match="malformed facts about the video"):
+        read_info({**facts, "num_clips": most + 1}, spec, LIMITS)
+
+
 @pytest.mark.parametrize(
     "lie",
     [
@@ -73,6 +85,7 @@ def test_good_facts_are_taken() -> None:
         {"num_frames": 2.5},
         {"num_clips": 10**9},
         {"num_clips": True},
+        {"is_seekable": 1},
         {"codec": 7},
         {"container": None},
         {"mean_fps": "25"},

@@ -46,3 +46,22 @@ def test_leftovers_are_cleared_and_nothing_else(tmp_path: Path) -> None:
     atomic_files.clear_leftovers(tmp_path)
     atomic_files.clear_leftovers(tmp_path / "none")
     assert [p.name for p in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_file_gets_a_second_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    target = tmp_path / "deep" / "b"
+    assert atomic_files.link(tmp_path / "a", target)
+    assert atomic_files.link(tmp_path / "a", target)  # it has it already
+    assert target.samefile(tmp_path / "a")
+    (tmp_path / "c").write_bytes(b"two")
+    assert atomic_files.link(tmp_path / "c", target)  # in place of what has it
+    assert (target.read_bytes(), (tmp_path / "a").read_bytes()) == (b"two", b"one")
+    assert [p.name for p in target.parent.iterdir()] == ["b"]
+
+
+def test_where_no_second_name_can_be_given_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert not atomic_files.link(tmp_path / "folder", tmp_path / "b")  # of folders no system allows it
+    with pytest.raises(FileNotFoundError):
+        atomic_files.link(tmp_path / "none", tmp_path / "b")

@@ -13,8 +13,10 @@ from pipelines.clip_batches import (
     ClipArrays,
     ClipMeta,
     Failure,
+    KnownVideo,
     VideoMeta,
     arrays_of,
+    error_row,
     to_row,
 )
 from tests.helpers.model import SPEC, random_arrays, random_clip
@@ -30,16 +32,20 @@ CLIPS = st.builds(
     end_s=SECONDS,
     covered_s=SECONDS,
     num_substituted=COUNT,
+    input_sha256=TEXT,
     frame_times_s=st.lists(SECONDS, max_size=4),
 )
 VIDEOS = st.builds(VideoMeta, video_id=TEXT, uri=TEXT, sha256=TEXT, duration_s=SECONDS, num_clips=COUNT)
+KNOWN = st.builds(KnownVideo, video_id=TEXT, uri=TEXT, sha256=TEXT, part=TEXT)
 FAILURES = st.builds(Failure, video_id=TEXT, uri=TEXT, stage=TEXT, kind=TEXT, message=TEXT, attempts=COUNT)
 METAS = st.builds(
     BatchMeta,
     clips=st.lists(CLIPS, max_size=3),
     videos=st.lists(VIDEOS, max_size=3),
+    known=st.lists(KNOWN, max_size=3),
     failures=st.lists(FAILURES, max_size=3),
     thumbnails=st.dictionaries(TEXT, TEXT, max_size=2),
+    versions=st.dictionaries(TEXT, TEXT, max_size=2),
     busy_s=SECONDS,
 )
 
@@ -50,13 +56,36 @@ def test_what_is_known_about_a_batch_keeps_every_bit(meta: BatchMeta) -> None:
     assert BatchMeta.from_json(meta.to_json()) == meta
 
 
+ITEM = {"part_index": 3, "part": "part-a", "item_index": 5}
+
+
+def test_an_error_is_one_row_too() -> None:
+    (row,) = error_row(ITEM, "no disk").to_pylist()
+    assert error_row(ITEM, "no disk").schema.equals(SCHEMA)
+    assert {name: row[name] for name in ITEM} == ITEM
+    assert (row["is_last"], row["error"]) == (True, "no disk")
+
+
+def test_a_batch_is_filled_up_with_empty_clips() -> None:
+    arrays = random_arrays(2)
+    full = arrays.filled_up(5)
+    for name in ("frames_BTHWC", "flow_q_BTHWC", "flow_valid_BT"):
+        mine, theirs = getattr(arrays, name), getattr(full, name)
+        assert (mine.dtype, theirs.shape) == (theirs.dtype, (5, *mine.shape[1:]))
+        np.testing.assert_array_equal(theirs[:2], mine)
+        assert not theirs[2:].any()
+    assert arrays.filled_up(2) is arrays
+    assert arrays.filled_up(0) is arrays
+
+
 @pytest.mark.parametrize("num_clips", [0, 1, 3])
 def test_a_batch_is_one_row(num_clips: int) -> None:
     meta, arrays = BatchMeta(busy_s=0.1), random_arrays(num_clips)
-    table = to_row(3, 7, is_last=True, meta=meta, arrays=arrays)
+    table = to_row(ITEM, 7, is_last=True, meta=meta, arrays=arrays)
     assert table.schema.equals(SCHEMA)
     (row,) = table.to_pylist()
-    assert (row["part_index"], row["batch_index"], row["is_last"]) == (3, 7, True)
+    assert {name: row[name] for name in ITEM} == ITEM
+    assert (row["batch_index"], row["is_last"], row["error"]) == (7, True, "")
     assert BatchMeta.from_json(row["meta"]) == meta
     found = arrays_of(row, SPEC)
     for name in ("frames_BTHWC", "flow_q_BTHWC", "flow_valid_BT"):

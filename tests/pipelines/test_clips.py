@@ -45,6 +45,7 @@ def test_a_video_becomes_clips_with_the_frames_at_their_times(tmp_path: Path) ->
         mean_fps=10.0,
         num_frames=50,
         num_clips=3,
+        is_seekable=True,
     )
     assert [clip.index for clip in clips] == [0, 1, 2]
     assert [clip.start_s for clip in clips] == pytest.approx([0, 1.6, 3.2])  # keyframes that came out of step
@@ -99,10 +100,17 @@ def test_time_that_windows_have_in_common_is_counted_once(tmp_path: Path, overla
 
 def test_what_was_seen_before_counts_nothing() -> None:
     seen = Seen()
-    assert seen.add([(0.0, 1.0), (2.0, 3.0)]) == 2.0
-    assert seen.add([(0.5, 1.5), (1.5, 2.5)]) == 1.0
-    assert seen.add([(2.0, 3.0)]) == 0.0
-    assert seen.add([(10.0, 11.0)]) == 1.0
+    assert seen.add(0.0, [(0.0, 1.0), (2.0, 3.0)]) == 2.0
+    assert seen.add(0.5, [(0.5, 1.5), (1.5, 2.5)]) == 1.0
+    assert seen.add(2.0, [(2.0, 3.0)]) == 0.0
+    assert seen.add(10.0, [(10.0, 11.0)]) == 1.0
+
+
+def test_what_was_seen_is_remembered_where_a_window_begins_with_damage() -> None:
+    seen = Seen()
+    assert seen.add(4.0, [(4.0, 8.0)]) == 4.0
+    assert seen.add(4.0, [(9.0, 10.0)]) == 1.0
+    assert seen.add(4.0, [(4.0, 5.0)]) == 0.0
 
 
 def test_frames_that_windows_have_in_common_are_decoded_once(tmp_path: Path) -> None:

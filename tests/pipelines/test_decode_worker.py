@@ -49,7 +49,7 @@ class Started:
             self.request_descriptor(file.fileno())
 
     def request_descriptor(self, descriptor: int) -> None:
-        socket.send_fds(self.channel, [REQUEST.pack(os.fstat(descriptor).st_size)], [descriptor])
+        socket.send_fds(self.channel, [REQUEST.pack(os.fstat(descriptor).st_size, 0, 1000)], [descriptor])
 
 
 @contextmanager

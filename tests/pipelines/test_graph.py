@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from fal_model.errors import ConfigError, FalError
-from fal_model.model import FALModel
-from fal_model.pretrained import read_meta
-from pipelines import graph, manifest, parts, shard_job
-from pipelines.config import LabelConfig, PrepareConfig, Resources
-from pipelines.graph import Progress
-from pipelines.labels import Labeller
+from pipelines import graph, label_parts, manifest, shard_job
+from pipelines.config import PrepareConfig, Resources
+from pipelines.label_run import Progress
 from pipelines.limits import DecodeLimits
-from pipelines.parts import PredictPlan
 from pipelines.splits import SplitConfig
 from pipelines.standin import StandinCorpus
 from pipelines.standin_files import CHUNK_VIDEOS, manifest_row
 from pipelines.standin_files import write_videos as write_standin_files
 from tests.helpers.corpus import SPEC, TAXONOMY, digests, write_broken, write_model, write_videos
+from tests.helpers.label_plan import begin_run
+
+NUM_CORES = os.cpu_count() or 1
 
 # ---- arithmetic ---------------------------------------------------------------------------------------------------
 
@@ -57,16 +54,6 @@ def test_the_sentence_that_helps_is_found_in_what_ray_says(text: str, message: s
     assert graph._cause_of(RuntimeError(text)) == message
 
 
-def test_the_pictured_share_of_videos_is_fixed_and_even() -> None:
-    points = [graph._hash_share(f"video-{i}") for i in range(2000)]
-    assert points == [graph._hash_share(f"video-{i}") for i in range(2000)]
-    assert all(0 <= p < 1 for p in points)
-    assert sum(p < 0.25 for p in points) / 2000 == pytest.approx(0.25, abs=0.03)
-
-
-NUM_CORES = os.cpu_count() or 1
-
-
 @pytest.mark.parametrize(
     ("asked", "num_spare", "num_parts", "num_nodes", "expected"),
     [
@@ -85,6 +72,13 @@ def test_every_spare_core_decodes(asked: int, num_spare: int, num_parts: int, nu
     assert graph._num_decoders(Resources(decode_workers=asked), num_spare, num_parts, nodes) == expected
 
 
+def test_a_pool_grows_only_where_that_is_asked_for() -> None:
+    fixed, growing = graph._Pool(3).strategy(), graph._Pool(3, most=7, in_flight=1).strategy()
+    assert (fixed.min_size, fixed.max_size, fixed.initial_size) == (3, 3, 3)
+    assert (growing.min_size, growing.max_size, growing.initial_size) == (3, 7, 3)
+    assert growing.max_tasks_in_flight_per_actor == 1
+
+
 # ---- with Ray -----------------------------------------------------------------------------------------------------
 
 
@@ -101,91 +95,79 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def model(model_dir: Path) -> FALModel:
-    return FALModel.from_pretrained(model_dir)
+TABLES = ("labels", "failures", "predictions")
 
 
-def claimed(videos: Path, output: Path, model: FALModel, part_videos: int) -> int:
-    table, _ = manifest.load_input(str(videos))
-    key = parts.RunKey("m", model.model_id, model.taxonomy.taxonomy_id, SPEC.pipeline_id, "s")
-    return parts.open_output(str(output), key, table, part_videos)
-
-
-def plan_of(output: Path, model_dir: Path, thumbnail_share: float = 0.0) -> PredictPlan:
-    return PredictPlan(
-        output=str(output),
-        model_dir=str(model_dir),
-        model_id=read_meta(model_dir).model_id,
-        spec=SPEC,
-        limits=DecodeLimits(),
-        label=LabelConfig(batch_clips=4),
-        thumbnail_share=thumbnail_share,
-    )
-
-
-def labeller_of(model: FALModel) -> Labeller:
-    return Labeller(model.taxonomy, model.calibration, LabelConfig(), model.model_id, SPEC.pipeline_id)
+@pytest.mark.ray
+@pytest.mark.parametrize(("num_items", "most"), [(100, (5, 3)), (2, (2, 2))])
+def test_workers_may_become_as_many_as_allowed_but_not_more_than_there_is_work(
+    ray_local: tuple[str, ...], num_items: int, most: tuple[int, int]
+) -> None:
+    assert ray_local
+    resources = Resources(decode_workers=1, max_decode_workers=5, model_workers=1, max_model_workers=3)
+    workers = graph.label_workers(resources, num_items)
+    assert (workers.num_decoders, workers.num_models) == (1, 1)
+    assert (workers.max_decoders, workers.max_models) == most
+    fixed = graph.label_workers(Resources(decode_workers=2, model_workers=2), 100)
+    assert (fixed.max_decoders, fixed.max_models) == (fixed.num_decoders, fixed.num_models) == (2, 2)
 
 
 @pytest.mark.ray
 def test_only_missing_parts_are_done_and_they_come_out_the_same(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
 ) -> None:
-    num_parts = claimed(videos, tmp_path / "out", model, 2)
+    plan, planned = begin_run(videos, tmp_path, model_dir, 2)
+    everything = range(len(planned.names))
     seen: list[Progress] = []
-    plan = plan_of(tmp_path / "out", model_dir)
-    counts = graph.predict_corpus(plan, Resources(), labeller_of(model), num_parts, seen.append)
-    whole = digests(tmp_path / "out", "labels", "failures", "predictions")
+    counts = graph.label_corpus(plan, Resources(), planned, everything, seen.append)
+    whole = digests(tmp_path, *TABLES)
 
-    assert [c.seen for c in counts] == [2, 2, 2]
-    assert [c.labelled + c.failed for c in counts] == [2, 2, 2]
-    assert sum(c.failed for c in counts) == 3
-    assert seen[-1] == Progress(num_videos=6, num_failed=3, num_clips=6)
+    assert sorted(counts) == list(everything)
+    assert [counts[i].seen for i in everything] == planned.sizes
+    assert sum(c.failed for c in counts.values()) == 3
+    last = seen[-1]
+    assert (last.num_videos, last.num_failed, last.num_clips, last.num_parts) == (6, 3, 6, len(planned.names))
+    assert last.prepare_busy_s > 0
+    assert last.predict_busy_s > 0
     assert [p.num_videos for p in seen] == sorted(p.num_videos for p in seen)
 
-    # As after a crash: one part has its files but no marker, of another nothing is left, and a batch lies around.
-    (tmp_path / "out" / "_fal" / "done" / "part-00000.json").unlink()
-    for path in (tmp_path / "out").rglob("part-00002.*"):
-        if path.name != "manifest.parquet":
-            path.unlink()
-    stale = Path(parts.batch_uri(str(tmp_path / "out"), 0, 0))
-    stale.parent.mkdir(parents=True)
+    # As after a crash: one part has its files but no mark, of another nothing is left, and a batch lies around.
+    (tmp_path / "_fal" / "done" / f"{planned.names[0]}.json").unlink()
+    for path in tmp_path.rglob(f"{planned.names[1]}.*"):
+        path.unlink()
+    stale = Path(label_parts.batch_uri(str(tmp_path), "run", planned.names[0], 0, 0))
+    stale.parent.mkdir(parents=True, exist_ok=True)
     stale.write_bytes(b"half a file")
-    again: list[Progress] = []
-    redone = graph.predict_corpus(plan, Resources(), labeller_of(model), num_parts, again.append)
+    redone = graph.label_corpus(plan, Resources(), planned, [0, 1], seen.append)
 
-    assert [(c.seen, c.labelled, c.clips) for c in redone] == [(c.seen, c.labelled, c.clips) for c in counts]
-    assert again[0].num_videos > 2, "what was finished before is counted"
-    assert digests(tmp_path / "out", "labels", "failures", "predictions") == whole
+    assert [(redone[i].seen, redone[i].clips) for i in (0, 1)] == [(counts[i].seen, counts[i].clips) for i in (0, 1)]
+    assert digests(tmp_path, *TABLES) == whole
     assert not stale.exists()
     assert ray_local
-
-    finished = graph.predict_corpus(plan, Resources(), labeller_of(model), num_parts, again.append)
-    assert finished == redone
 
 
 @pytest.mark.ray
 def test_a_stage_that_breaks_ends_the_run_with_the_reason(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
 ) -> None:
-    num_parts = claimed(videos, tmp_path / "out", model, 100)
-    plan = replace(plan_of(tmp_path / "out", model_dir), model_dir=str(tmp_path / "gone"))
-    with pytest.raises(FalError, match=r"labelling stopped: .*gone: no such directory"):
-        graph.predict_corpus(plan, Resources(), labeller_of(model), num_parts, print)
+    plan, planned = begin_run(videos, tmp_path, model_dir, 100)
+    with pytest.raises(FalError, match=r"^labelling stopped: .*gone: no such directory"):
+        graph.label_corpus(replace(plan, model_dir=str(tmp_path / "gone")), Resources(), planned, [0], print)
+    with pytest.raises(FalError, match=r"is [0-9a-f]{16} on this worker, the job began with another"):
+        graph.label_corpus(replace(plan, model_id="another"), Resources(), planned, [0], print)
+    with pytest.raises(ConfigError, match=r"resources\.model_gpus: got 1, but Ray sees no GPU"):
+        graph.label_corpus(plan, Resources(model_gpus=1), planned, [0], print)
     assert ray_local
 
 
 @pytest.mark.ray
-def test_a_worker_with_another_model_and_a_gpu_that_is_not_there_are_refused(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
+def test_a_part_that_cannot_be_merged_ends_the_run_with_the_reason(
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
 ) -> None:
-    num_parts = claimed(videos, tmp_path / "out", model, 100)
-    plan = plan_of(tmp_path / "out", model_dir)
-    with pytest.raises(FalError, match=r"is [0-9a-f]{16} on this worker, the job began with another"):
-        graph.predict_corpus(replace(plan, model_id="another"), Resources(), labeller_of(model), num_parts, print)
-    with pytest.raises(ConfigError, match=r"resources\.model_gpus: got 1, but Ray sees no GPU"):
-        graph.predict_corpus(plan, Resources(model_gpus=1), labeller_of(model), num_parts, print)
+    plan, planned = begin_run(videos, tmp_path, model_dir, 100)
+    (tmp_path / "failures").write_bytes(b"in the way")
+    with pytest.raises(FalError, match=r"^merging stopped: OutputError: cannot write '.*failures"):
+        graph.label_corpus(plan, Resources(), planned, [0], print)
     assert ray_local
 
 
@@ -203,53 +185,6 @@ def test_shards_that_cannot_be_written_end_the_run_with_the_reason(ray_local: tu
     (output / "train").write_bytes(b"in the way")
     with pytest.raises(FalError, match=r"preparing stopped: .*cannot write"):
         graph.prepare_corpus(plan, Resources(), 1, print)
-    assert ray_local
-
-
-@pytest.mark.ray
-def test_an_acknowledgement_counts_once_and_a_missing_part_is_noticed(
-    ray_local: tuple[str, ...], videos: Path, model_dir: Path, model: FALModel, tmp_path: Path
-) -> None:
-    output = str(tmp_path / "out")
-    assert claimed(videos, tmp_path / "out", model, 3) == 2
-    acks: list[dict[str, Any]] = []
-    preparing = graph.PrepareParts(plan_of(tmp_path / "out", model_dir, thumbnail_share=1.0))
-    predicting = graph.PredictBatches(plan_of(tmp_path / "out", model_dir))
-    for row in preparing(pa.table({"part_index": [0]})):
-        acks += predicting(row).to_pylist()
-    preparing.preparer.close()
-    assert [a["is_last"] for a in acks] == [False] * (len(acks) - 1) + [True]
-
-    seen: list[Progress] = []
-    collector = graph._PartCollector(output, labeller_of(model), {}, seen.append)
-    # The last one first, and every one twice, also after its part was merged.
-    for ack in [*reversed(acks), *acks]:
-        collector.add(ack)
-    collector.finish([0])
-    for ack in acks:
-        collector.add(ack)
-    collector.finish([0])
-
-    assert collector.done[0].seen == 3
-    assert seen[-1].num_videos == 3
-    with pytest.raises(FalError, match="1 of 2 parts did not finish, first 1; run the job again"):
-        collector.finish([0, 1])
-    assert ray_local
-
-
-@pytest.mark.ray
-def test_a_part_that_cannot_be_merged_ends_the_run_with_the_reason(
-    ray_local: tuple[str, ...], model: FALModel, tmp_path: Path
-) -> None:
-    collector = graph._PartCollector(str(tmp_path / "nothing"), labeller_of(model), {}, print)
-    ack = {"part_index": 0, "batch_index": 0, "is_last": True, "num_videos": 1, "num_failed": 0, "num_clips": 1}
-
-    def take() -> None:
-        collector.add(ack)
-        collector.finish([0])
-
-    with pytest.raises(FalError, match=r"merging stopped: .*nothing"):
-        take()
     assert ray_local
 
 

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fal_model.errors import FailureKind, VideoError
 from fal_model.spec import ClipSpec
 from pipelines.clip_ring import RingReader, RingWriter, places
 from pipelines.clips import Clip, VideoInfo, prepare_clips
-from pipelines.isolation import IsolatedPreparer, _Child, _Clock, _kill, open_read_only, why_unconfined
+from pipelines.isolation import ALL_WINDOWS, IsolatedPreparer, _Child, _Clock, _kill, open_read_only, why_unconfined
 from pipelines.limits import DecodeLimits
 from pipelines.video_writer import write_video
 from tests.helpers import free_worker
@@ -88,6 +89,15 @@ def test_the_child_gives_exactly_what_this_process_would(preparer: IsolatedPrepa
         file.seek(17)
         list(preparer.prepare(file)[1])
         assert file.tell() == 17  # the position of the caller's file is left alone
+
+
+def test_a_video_near_the_limit_in_windows_that_overlap_passes(videos: Path) -> None:
+    spec = replace(SPEC, window_s=0.2, window_overlap=0.75)
+    limits = DecodeLimits(max_duration_s=1.1)
+    with IsolatedPreparer(spec, limits) as preparer:
+        found = outcome(preparer, videos / "short.mp4", spec)
+        assert found == outcome(None, videos / "short.mp4", spec)
+        assert len(found[1]) > limits.max_duration_s / spec.window_s + 1
 
 
 def test_the_smallest_and_large_clips_pass(videos: Path) -> None:
@@ -318,7 +328,7 @@ def test_a_child_that_only_closes_its_socket_is_a_crash() -> None:
         with pytest.raises(VideoError, match=says):
             child.receive(_Clock(LIMITS))
         with pytest.raises(VideoError, match=says):
-            child.request(0, _Clock(LIMITS))
+            child.request(0, ALL_WINDOWS, _Clock(LIMITS))
         with pytest.raises(VideoError, match=says):
             child.take(0, _Clock(LIMITS))
 
@@ -340,7 +350,7 @@ def test_nobody_waits_for_a_child_that_takes_nothing(descriptors_before: Descrip
             take_for_ever(child, clock)
         clock.start_step()
         with pytest.raises(VideoError, match="timeout: decoding took longer than allowed and was ended"):
-            child.request(0, clock)
+            child.request(0, ALL_WINDOWS, clock)
     del child
     assert open_descriptors() <= descriptors_before
 

@@ -39,6 +39,20 @@ def test_a_folder_is_listed_whole_and_sorted_and_hidden_files_are_counted(corpus
     assert listing.num_hidden == 2  # of .cache nobody looked inside
 
 
+def test_what_a_job_left_in_a_folder_below_is_passed_over(corpus: Path) -> None:
+    for name in (
+        "deep/out/_fal/run.json",
+        "deep/out/labels/part-0.parquet",
+        "deep/out/report.html",
+        "deep/outdoors.mp4",
+    ):
+        path = corpus / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert names(list_files(str(corpus))) == sorted([*FILES, "deep/outdoors.mp4"])
+    assert "report.html" in names(list_files(str(corpus / "deep" / "out")))  # asked for, it is listed
+
+
 def test_a_file_address_of_a_folder_is_the_folder(corpus: Path) -> None:
     assert list_files(corpus.as_uri()) == list_files(str(corpus))
 

@@ -34,6 +34,11 @@ def test_plan_worked_by_hand() -> None:
     assert found.cost == pytest.approx((found.label_h + found.train_h) * (12 + 8))
 
 
+def test_windows_that_overlap_are_more_clips() -> None:
+    plans = [make_plan(10, PlanConfig(video_s=60.0, window_s=10.0, window_overlap=share)) for share in (0.0, 0.5, 0.75)]
+    assert [plan.clips for plan in plans] == [60, 110, 210]
+
+
 def test_without_accelerators_one_core_runs_the_model() -> None:
     config = PlanConfig(video_s=5.0, cores=2, gpus=0, prepare_videos_per_core_s=10.0, predict_clips_per_gpu_s=60.0)
     found = make_plan(36_000, config)

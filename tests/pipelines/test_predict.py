@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from fal_model.errors import ModelLoadError
-from pipelines.clip_batches import ClipArrays
-from pipelines.predict import ClipOutputs, ClipPredictor
+from pipelines.clip_batches import ClipArrays, ClipOutputs
+from pipelines.predict import ClipPredictor
 from tests.helpers.model import MICRO, SPEC, TREE, micro_model, random_arrays
 
 NAMES = ("logits_BK", "frame_logits_BTK", "offsets_BTL2", "embedding_BD")
@@ -21,7 +23,7 @@ def predictor() -> ClipPredictor:
     return ClipPredictor(micro_model())
 
 
-def part(clips: ClipArrays, index: slice) -> ClipArrays:
+def part(clips: ClipArrays, index: slice | npt.NDArray[np.int64]) -> ClipArrays:
     return ClipArrays(clips.frames_BTHWC[index], clips.flow_q_BTHWC[index], clips.flow_valid_BT[index])
 
 
@@ -81,3 +83,39 @@ def test_a_predictor_puts_its_model_into_evaluation_mode() -> None:
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=str(tmp_path)):
         ClipPredictor.load(str(tmp_path))
+
+
+def test_in_batches_of_one_size_a_clip_gives_the_same_bits_whatever_shares_them(predictor: ClipPredictor) -> None:
+    arrays = random_arrays(5)
+    alone = predictor.predict(part(arrays, slice(2, 3)), 6)
+    full = predictor.predict(arrays, 6)
+    turned = predictor.predict(part(arrays, slice(None, None, -1)), 6)
+    for name in NAMES:
+        mine = getattr(alone, name)
+        assert len(mine) == 1
+        np.testing.assert_array_equal(getattr(full, name)[2:3], mine)
+        np.testing.assert_array_equal(getattr(turned, name)[2:3], mine)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_nor_does_its_place_in_the_batch_matter_or_how_many_threads_there_are(predictor: ClipPredictor) -> None:
+    arrays = random_arrays(7)
+    turned = [predictor.predict(part(arrays, np.roll(np.arange(7), shift)), 8) for shift in range(7)]
+    for name in NAMES:
+        for shift, outputs in enumerate(turned):
+            np.testing.assert_array_equal(np.roll(getattr(outputs, name), -shift, 0), getattr(turned[0], name))
+    assert torch.get_num_threads() == 2
+
+
+def test_what_predicts_is_named(predictor: ClipPredictor) -> None:
+    versions = predictor.versions()
+    assert versions == {"torch": torch.__version__, "device": versions["device"], "format": "float32"}
+    assert versions["device"]

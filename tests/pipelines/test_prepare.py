@@ -15,9 +15,10 @@ import av
 import numpy as np
 import pytest
 
-from pipelines import pixels
+from pipelines import pixels, receipts
 from pipelines.clip_batches import BatchMeta, ClipArrays
 from pipelines.clips import Clip, prepare_clips
+from pipelines.known import KnownFile
 from pipelines.limits import DecodeLimits
 from pipelines.prepare import BatchPreparer
 from tests.helpers import faulty_worker
@@ -109,6 +110,7 @@ def test_clips_are_those_of_the_one_path_from_file_to_clip(preparer: BatchPrepar
             "end_s": clip.end_s,
             "covered_s": clip.covered_s,
             "num_substituted": 0,
+            "input_sha256": receipts.input_digest(clip.frames_THWC, clip.flow_q_THWC, clip.flow_valid_T),
             "frame_times_s": list(clip.frame_times_s),
         }
         assert [read_number(f) for f in clip.frames_THWC] == [round(10 * t) for t in meta.frame_times_s]
@@ -272,3 +274,35 @@ def test_closing_ends_the_decoder(videos: Path) -> None:
     made.close()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_every_batch_says_what_decoded(preparer: BatchPreparer, videos: Path) -> None:
+    batches = list(preparer.batches(rows_of(videos, "three.mp4")))
+    assert all(meta.versions == receipts.decoding_versions() for meta, _, _ in batches)
+
+
+def test_a_file_that_is_known_by_its_content_is_not_decoded(videos: Path) -> None:
+    sha256, alive = hashlib.sha256((videos / "three.mp4").read_bytes()).hexdigest(), list[int]()
+    known = {sha256: KnownFile(sha256, "part-a")}
+    with BatchPreparer(SPEC, DecodeLimits(), 2, find_known=known.get, sign_of_life=lambda: alive.append(1)) as preparer:
+        ((meta, arrays, is_last),) = preparer.batches(rows_of(videos, "three.mp4"))
+        assert preparer._decoder.child_pid is None
+    (video,) = meta.known
+    assert (video.video_id, video.sha256, video.part) == ("three.mp4", sha256, "part-a")
+    assert (meta.videos, meta.failures, meta.clips, is_last) == ([], [], [], True)
+    assert len(arrays.frames_BTHWC) == 0
+    assert alive == [1]
+
+
+def test_a_fault_of_ours_fails_one_video_and_not_the_others(videos: Path) -> None:
+    def broken(sha256: str) -> KnownFile | None:
+        if sha256 == hashlib.sha256((videos / "three.mp4").read_bytes()).hexdigest():
+            raise KeyError(sha256[:4])
+        return None
+
+    with BatchPreparer(SPEC, DecodeLimits(), 100, find_known=broken) as preparer:
+        ((meta, _, _),) = preparer.batches(rows_of(videos, "three.mp4", "one.mp4"))
+    (failure,) = meta.failures
+    assert (failure.video_id, failure.kind) == ("three.mp4", "internal_error")
+    assert failure.message.startswith("KeyError: ")
+    assert [video.video_id for video in meta.videos] == ["one.mp4"]

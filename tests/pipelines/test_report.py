@@ -1,11 +1,7 @@
 import json
 import math
-import os
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +9,13 @@ import pytest
 
 from fal_model.errors import OutputError
 from fal_model.taxonomy import Node, Taxonomy
+from pipelines import storage, tables
+from pipelines.receipts import Receipt
+from pipelines.records import RECEIPT_KEY
 from pipelines.report import Truth, write_report
-from pipelines.report_data import read_report_data
-from tests.helpers.report_folder import TAXONOMY, failure_row, label_row, picture, write_folder
+from pipelines.report_data import LEAST_CERTAIN
+from tests.helpers.pages import Page, opened, page_of
+from tests.helpers.report_folder import TAXONOMY, failure_row, label_row, picture, write_folder, write_predictions
 
 ATTACK = "</script><script>document.documentElement.dataset.pwned=1</script><img src=x onerror=alert(1)>.mp4"
 SUMMARY = {
@@ -43,44 +43,6 @@ TRUTH = Truth(
     confusions=[("jump", "run", 3), ("studio", "jump", 1)],
     reliability=[(0.9, 0.85, 40)],
 )
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page: elements, visible text, addresses and scripts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.handlers: list[str] = []
-        self.words: list[str] = []
-        self.scripts: dict[str, str] = {}
-        self._script = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        values = dict(attrs)
-        self.addresses += [str(values[n]) for n in ("src", "href", "action", "data", "poster") if n in values]
-        self.handlers += [name for name in values if name.startswith("on") or name == "style"]
-        self._script = (values.get("id") or "main") if tag == "script" else "style" if tag == "style" else ""
-
-    def handle_data(self, data: str) -> None:
-        if self._script:
-            self.scripts[self._script] = self.scripts.get(self._script, "") + data
-        else:
-            self.words += data.split()
-
-    def handle_endtag(self, tag: str) -> None:
-        self._script = "" if tag in {"script", "style"} else self._script
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words)
-
-
-def page_of(uri: str) -> Page:
-    return Page(Path(uri).read_text(encoding="utf-8"))
 
 
 def written(folder: Path, summary: dict[str, Any] | None = None, truth: Truth | None = None) -> Page:
@@ -119,7 +81,8 @@ def test_videos_of_which_the_model_is_not_sure_are_counted(tmp_path: Path) -> No
     rows = [label_row("a.mp4"), label_row("b.mp4", is_abstained=True), label_row("c.mp4", is_abstained=True)]
     truth = replace(TRUTH, metrics={"kept_share": 0.25, "kept_top1": 0.9})
     text = written(Path(write_folder(tmp_path, rows)), truth=truth).text
-    assert "Labelled 3 100.0% of all, not sure of 2" in text
+    assert "Labelled 3 100.0% of all" in text
+    assert "Not sure 2 66.7% of the labelled" in text
     assert "Kept 25.0%" in text
     assert "Top-1 of what is kept 90.0%" in text
 
@@ -149,12 +112,10 @@ def test_a_summary_that_disagrees_with_the_tables_is_pointed_out(tmp_path: Path)
     assert "The run's summary" not in written(tmp_path, {"labelled": 1, "failed": 0}).text
 
 
-def test_a_page_that_lists_a_sample_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = write_folder(tmp_path, [label_row(f"v{i}") for i in range(4)])
-    data = read_report_data(output)
-    data.videos = data.videos[:3]
-    monkeypatch.setattr("pipelines.report.read_report_data", lambda *_: data)
-    assert "All counts cover 4 videos; 3 of them are listed below" in written(tmp_path).text
+def test_a_page_that_lists_a_sample_says_so(tmp_path: Path) -> None:
+    output = write_folder(tmp_path, [label_row(f"v{i}") for i in range(LEAST_CERTAIN + 100)])
+    page = page_of(write_report(output, "A title", {}, TAXONOMY, max_videos=LEAST_CERTAIN))
+    assert "All counts cover 1,100 videos; 1,001 of them are listed below" in page.text
 
 
 def test_nothing_labelled_and_nothing_failed_are_said(tmp_path: Path) -> None:
@@ -170,7 +131,7 @@ def test_the_score_against_truth(tmp_path: Path) -> None:
     page = written(tmp_path, {}, TRUTH)
     text = page.text
     assert "Top-1 87.5% best label is true Segment mAP – when it happens, not only what" in text
-    assert "Calibration error (ECE) 1.9% lower is better other 3.5" in text
+    assert "Calibration error (ECE) 1.9% lower is better 1 more other 3.5" in text
     assert "Jumping Running 3 Studio Jumping 1" in text
     assert "top label is wrong (1)" in text
     assert "score 0.90: 85.0% correct of 40" in text
@@ -182,6 +143,55 @@ def test_truth_without_figures(tmp_path: Path) -> None:
     text = written(tmp_path, {}, replace(TRUTH, metrics={}, confusions=[], reliability=[])).text
     assert "No class was taken for another one." in text
     assert "Not measured." in text
+
+
+def test_files_with_the_same_bytes_are_listed(tmp_path: Path) -> None:
+    rows = [label_row(name, sha256="1" * 64) for name in ("a.mp4", ATTACK)] + [label_row("c.mp4")]
+    page = written(Path(write_folder(tmp_path, rows)))
+    assert "Same bytes 2 videos hold 1 different file " in page.text
+    assert ATTACK in page.text
+    assert "#video=a.mp4" in page.addresses
+
+
+def test_videos_that_look_alike_are_counted(tmp_path: Path) -> None:
+    rows = [label_row(name, embedding=[0.6, 0.8]) for name in ("a.mp4", "b.mp4", "c.mp4")] + [label_row("d.mp4")]
+    page = written(Path(write_folder(tmp_path, rows)))
+    assert "Look alike 3 pairs with a cosine of 0.999 or more; 4 videos were compared" in page.text
+    assert json.loads(page.scripts["page-data"])["near"][0] == ["a.mp4", "b.mp4", 1.0]
+    assert "Look alike" not in written(Path(write_folder(tmp_path / "other", rows[2:]))).text
+
+
+def test_a_run_with_nothing_to_do_has_no_speed(tmp_path: Path) -> None:
+    text = written(Path(write_folder(tmp_path)), {"videos_per_s": 0.0, "parts_done_now": 0}).text
+    assert "Videos per second – nothing was left to do" in text
+
+
+def test_stages_that_say_how_long_they_were_busy(tmp_path: Path) -> None:
+    stages = {"prepare": {"busy_s": 9.5, "workers": 2, "busy_share": 0.95}, "predict": {"busy_s": 2, "workers": 1}}
+    text = written(Path(write_folder(tmp_path)), {"stages": stages, "bottleneck": "prepare"}).text
+    assert "prepare bottleneck 2 workers · 9.5 s of work busy 95% of the time idle 5%" in text
+    assert "predict 1 worker · 2.0 s of work" in text
+    assert "prepare held the run up: its workers were busy 95% of the time." in text
+
+
+def test_a_run_that_no_stage_held_up_says_so(tmp_path: Path) -> None:
+    stages = {"prepare": {"busy_share": 0.2}, "predict": {"busy_share": 0.3}}
+    text = written(Path(write_folder(tmp_path)), {"stages": stages, "bottleneck": "predict"}).text
+    assert "No stage was busy for more than 30% of the time" in text
+    assert "bottleneck" not in text
+
+
+def test_versions_of_workers_and_settings_are_listed(tmp_path: Path) -> None:
+    output = write_folder(tmp_path, [label_row("a.mp4")])
+    [name] = storage.names_in(f"{output}/labels")
+    table = tables.read_table(f"{output}/labels/{name}")
+    receipt = Receipt({"ffmpeg": ["7.1", "8.0"]}, {"device": ["cpu"]}, 16, "w", "p")
+    notes = {**(table.schema.metadata or {}), RECEIPT_KEY: receipt.to_json()}
+    tables.write_table(f"{output}/labels/{name}", table.replace_schema_metadata(notes))
+    settings = {"label": {"threshold": None, "limit": 3}, "seed": 1}
+    text = page_of(write_report(output, "A title", SUMMARY, TAXONOMY, settings=settings)).text
+    assert "Versions (3) torch 2.13.0 ffmpeg 7.1, 8.0 device cpu" in text
+    assert "Settings (3) label.threshold None label.limit 3 seed 1" in text
 
 
 def test_failures_are_listed_with_their_reason(tmp_path: Path) -> None:
@@ -234,39 +244,6 @@ def test_ten_thousand_videos_fit_into_a_few_megabytes(tmp_path: Path) -> None:
 # ---- in a real browser --------------------------------------------------------------------------------------------
 
 
-def browser() -> str:
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-    if not found:
-        reason = "needs chromium, chromium-browser or google-chrome to open the report"
-        if os.environ.get("CI"):
-            pytest.fail(f"CI {reason}")
-        pytest.skip(reason)
-    return found[0]
-
-
-def opened(uri: str, tmp_path: Path, address: str = "") -> Page:
-    """Open the page, let its script finish, and return what is then on it; complaints of the browser are errors."""
-    flags = [
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--enable-logging=stderr", "--virtual-time-budget=3000", f"--user-data-dir={tmp_path / 'browser'}"),
-    ]
-    done = subprocess.run(
-        [browser(), *flags, "--dump-dom", f"{Path(uri).as_uri()}{address}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    opening = re.search(r"<html[^>]*>", done.stdout)
-    assert opening
-    assert "data-error" not in opening.group()
-    assert "data-pwned" not in opening.group()
-    assert "data-ready" in opening.group()
-    return Page(done.stdout)
-
-
 @pytest.mark.slow
 def test_browser_lists_videos_and_runs_nothing_hostile(tmp_path: Path) -> None:
     rows = [label_row(ATTACK, "studio", 0.3), *(label_row(f"v{i:02d}.mp4", score=0.9) for i in range(40))]
@@ -276,12 +253,13 @@ def test_browser_lists_videos_and_runs_nothing_hostile(tmp_path: Path) -> None:
     page = opened(write_report(str(tmp_path), ATTACK, SUMMARY, TAXONOMY, truth), tmp_path)
     assert "42 of 42 videos" in page.text
     assert "Page 1 of 2" in page.text
-    assert page.tags.count("img") == 3  # two in the list, and one of them again among the least certain
+    assert page.tags.count("img") == 5  # two in the list, one of them among the least certain, both among the examples
     assert f"{ATTACK} News Studio ✗ wrong 0.30 missed: Jumping" in page.text
-    assert "no duration known" not in page.text
+    assert "no duration known" in page.text
+    assert "__proto__ Sport Running –" in page.text
     second = opened(f"{tmp_path}/report.html", tmp_path, "#page=2")
-    assert "no duration known" in second.text
-    assert "__proto__ Sport Running –" in second.text
+    assert "v38.mp4 Sport Running" in second.text
+    assert "no duration known" not in second.text
 
 
 @pytest.mark.slow
@@ -310,6 +288,41 @@ def test_browser_marks_and_filters_what_the_model_is_not_sure_of(tmp_path: Path)
     uri = write_report(write_folder(tmp_path, rows), "A title", {}, TAXONOMY)
     assert "News Studio not sure 0.30" in opened(uri, tmp_path).text
     assert "1 of 2 videos" in opened(uri, tmp_path, "#unsure=1").text
+
+
+@pytest.mark.slow
+def test_browser_shows_examples_of_each_label_and_what_is_known_of_the_chosen_one(tmp_path: Path) -> None:
+    rows = [label_row(f"r{i}.mp4", "run", 0.5 + i / 10) for i in range(5)] + [label_row("s.mp4", "studio", 0.7)]
+    uri = write_report(
+        write_folder(tmp_path, rows, pictures={"r1.mp4": picture(), "r3.mp4": picture()}), "T", {}, TAXONOMY
+    )
+    page = opened(uri, tmp_path).text
+    assert "Running 5 videos most certain 0.80 r3.mp4 least certain 0.60 r1.mp4" in page
+    assert "Studio 1 video" not in page  # labels without pictures come only where no label has any
+    assert "Top label of" not in page
+    about = opened(uri, tmp_path, "#label=run").text
+    assert "Somebody runs. Top label of 5 videos, among the labels of 5 videos." in about
+    assert "0.50–0.55: 1 video " in about
+    assert "0 top scores 1 most certain 0.80 r3.mp4 least certain 0.60 r1.mp4" in about
+    assert "Top label of 5 videos" in opened(uri, tmp_path, "#label=sport").text
+
+
+@pytest.mark.slow
+def test_browser_shows_pairs_that_look_alike(tmp_path: Path) -> None:
+    rows = [label_row(name, score=score, embedding=[0.6, 0.8]) for name, score in (("a.mp4", 0.9), (ATTACK, 0.8))]
+    page = opened(write_report(write_folder(tmp_path, rows), "A title", {}, TAXONOMY), tmp_path)
+    assert f"Running 0.80 {ATTACK} Running 0.90 a.mp4 cosine 1.0000" in page.text
+
+
+@pytest.mark.slow
+def test_browser_filters_damaged_videos(tmp_path: Path) -> None:
+    output = write_folder(tmp_path, [label_row("a.mp4"), label_row("b.mp4")])
+    write_predictions(output, 0, [("a.mp4", 0), ("b.mp4", 3)])
+    uri = write_report(output, "A title", {}, TAXONOMY)
+    page = opened(uri, tmp_path, "#damaged=1").text
+    assert "Damaged frames 3 in 1 video " in page
+    assert "1 of 2 videos" in page
+    assert "3 damaged frames" in page
 
 
 @pytest.mark.slow

@@ -1,6 +1,4 @@
-import base64
 import json
-import math
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -9,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 
 from fal_model.errors import FailureKind, OutputError
-from pipelines import pixels, report_data
-from pipelines.report_data import ReportData, Truth, label_tree, page_data, read_report_data
+from pipelines import report_data, report_rows, storage, tables
+from pipelines.receipts import Receipt
+from pipelines.records import RECEIPT_KEY
+from pipelines.report_data import ReportData, Truth, read_report_data
 from tests.helpers.report_folder import TAXONOMY, failure_row, label_row, picture, write_folder
 
 
@@ -56,7 +56,7 @@ def test_wrong_top_labels_are_counted_where_truth_is_known(tmp_path: Path) -> No
 def test_odd_scores_fall_into_a_bin_and_never_into_the_page(tmp_path: Path, score: float) -> None:
     data = read_report_data(write_folder(tmp_path, [label_row("a", score=score, coverage=float("nan"))]))
     assert sum(data.bins) == 1
-    text = json.dumps(page_data(data, TAXONOMY, None), allow_nan=False)
+    text = json.dumps(report_rows.page_data(data, TAXONOMY, None), allow_nan=False)
     assert "NaN" not in text
 
 
@@ -66,8 +66,8 @@ def test_an_empty_folder_is_an_empty_report(tmp_path: Path) -> None:
 
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     output = write_folder(tmp_path, [label_row("a")])
-    (tmp_path / "labels" / "part-00000.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(OutputError, match=r"cannot read .*part-00000\.parquet"):
+    (tmp_path / "labels" / "part-0000000000000000.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(OutputError, match=r"cannot read .*part-0000000000000000\.parquet"):
         read_report_data(output)
 
 
@@ -85,10 +85,10 @@ def test_a_large_corpus_lists_the_least_certain_the_pictured_and_a_sample(
     listed = [v["video_id"] for v in data.videos]
     least = {f"v{i}" for i in np.argsort(scores)[:5]}
     assert data.num_labelled == sum(data.bins) == num
-    assert len(listed) == len(set(listed)) <= max(max_videos, len(least) + 2)
-    assert listed == sorted(listed, key=lambda v: int(v[1:]))
+    assert len(listed) == len(set(listed)) <= max(max_videos, len(least) + 3)
+    assert listed == sorted(listed)
     if num > max_videos:
-        assert {"v0", *least} <= set(listed)
+        assert {"v0", f"v{np.argmax(scores)}", *least} <= set(listed)
         assert len(listed) >= min(num, max_videos / 2 - len(least))
     else:
         assert len(listed) == num
@@ -114,72 +114,48 @@ def test_every_kind_is_explained() -> None:
     assert set(report_data.WHY) == set(FailureKind)
 
 
-def test_pictures_are_shrunk_and_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
-    small = picture()
-    strips = {"large": picture(224, 896), "small": small, "text": "bm8gcGljdHVyZQ==", "odd": "%%%", "none": ""}
-    pictures = read_report_data(write_folder(tmp_path, [label_row("large")], pictures=strips)).pictures
-    assert set(pictures) == {"large", "small"}
-    assert pictures["small"] == small
-    assert pixels.decode_jpeg(base64.b64decode(pictures["large"])).shape == (112, 448, 3)
+def test_a_class_named_twice_in_a_row_counts_once(tmp_path: Path) -> None:
+    row = label_row("a")
+    data = read_report_data(write_folder(tmp_path, [row | {"labels": [*row["labels"], *row["labels"]]}]))
+    assert data.num_any == data.num_top == {"sport": 1, "run": 1}
 
 
-def test_pictures_stop_before_the_page_gets_heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_spread_by_class_and_branch(tmp_path: Path) -> None:
+    rows = [label_row("a", "run", 0.91), label_row("b", "run", 0.31), label_row("c", "jump", 0.93)]
+    data = read_report_data(write_folder(tmp_path, rows, part_rows=2))
+    assert {n: i for i, n in enumerate(data.label_bins["sport"]) if n} == {1: 6, 2: 18}
+    assert [i for i, n in enumerate(data.label_bins["run"]) if n] == [6, 18]
+    assert set(data.label_bins) == {"sport", "run", "jump"}
+
+
+def test_examples_of_each_class_get_their_pictures_first(tmp_path: Path) -> None:
+    rows = [label_row(f"r{i}", "run", 0.5 + i / 100) for i in range(9)] + [label_row("s", "studio", 0.99)]
     strip = picture()
-    monkeypatch.setattr(report_data, "MAX_PICTURES_BYTES", 2 * len(strip))
-    output = write_folder(tmp_path, [label_row("a")], pictures=dict.fromkeys("abc", strip))
-    assert list(read_report_data(output).pictures) == ["a", "b"]
+    output = write_folder(tmp_path, rows, pictures=dict.fromkeys([r["video_id"] for r in rows], strip))
+    data = read_report_data(output, max_pictures_bytes=3 * len(strip))
+    assert set(data.pictures) == {"r0", "r8", "s"}
+    assert data.num_pictured == 10
 
 
-def test_the_tree_holds_what_was_found_most_frequent_first(tmp_path: Path) -> None:
-    rows = [label_row("a", "studio"), label_row("b", "run"), label_row("c", "jump"), label_row("d", "jump")]
-    data = read_report_data(write_folder(tmp_path, [*rows, label_row("e", "stranger")]))
-    tree = label_tree(data, TAXONOMY)
-    assert [(n.id, n.num_top) for n in tree] == [("sport", 3), ("news", 1), ("stranger", 1)]
-    assert [(n.name, n.num_top, n.num_any) for n in tree[0].children] == [("Jumping", 2, 2), ("Running", 1, 1)]
+def test_a_sample_holds_the_best_and_the_least_certain_of_each_class(tmp_path: Path) -> None:
+    rows = [label_row(f"v{i:03d}", "run" if i % 2 else "studio", 0.5 + ((i * 37) % 100) / 250) for i in range(100)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_data, "LEAST_CERTAIN", 0)
+        data = read_report_data(write_folder(tmp_path, rows, part_rows=10), max_videos=5)
+    listed = {v["video_id"] for v in data.videos}
+    assert len(listed) < 12
+    for top in ("run", "studio"):
+        of_class = sorted((r for r in rows if r["top_label"] == top), key=lambda r: float(r["top_score"]))
+        assert {of_class[0]["video_id"], of_class[-1]["video_id"]} <= listed
 
 
-def test_a_class_nobody_has_is_not_in_the_tree(tmp_path: Path) -> None:
-    [root] = label_tree(read_report_data(write_folder(tmp_path, [label_row("a")])), TAXONOMY)
-    assert [child.id for child in root.children] == ["run"]
-
-
-def test_page_data_numbers_classes_parents_first(tmp_path: Path) -> None:
-    output = write_folder(tmp_path, [label_row("a", "studio", 0.75)])
-    truth = Truth(
-        labels={"a": ["jump"]},
-        segments={"a": [{"label": "jump", "start_s": 0.0, "end_s": 4.0}]},
-        metrics={},
-        confusions=[],
-        reliability=[],
-    )
-    packed = page_data(read_report_data(output, truth), TAXONOMY, truth)
-    labels = packed["labels"]
-    assert [row[0] for row in labels] == ["news", "studio", "sport", "jump"]
-    assert [row[2] for row in labels] == [-1, 0, -1, 2]
-    [video] = packed["videos"]
-    assert video[:5] == ["a", "/videos/a", 10.0, 1, 0.75]
-    assert video[5] == [[0, 0.75], [1, 0.75]]
-    assert video[6] == [[1, 2.0, 5.0, 0.75]]
-    assert video[10] == [3]
-    assert video[11] == [[3, 0.0, 4.0, None]]
-
-
-def test_page_data_tells_unknown_truth_from_none_true(tmp_path: Path) -> None:
-    truth = truth_of({"b": []})
-    data = read_report_data(write_folder(tmp_path, [label_row("a"), label_row("b")]), truth)
-    assert [video[10] for video in page_data(data, TAXONOMY, truth)["videos"]] == [None, []]
-
-
-def test_long_videos_are_cut_short_in_the_page_and_say_so(tmp_path: Path) -> None:
-    segment = {"label": "run", "start_s": 0.0, "end_s": 1.0, "score": 0.9}
-    row = label_row("a", segments=[segment] * 203, frame_times_s=[0.5] * 65)
-    [video] = page_data(read_report_data(write_folder(tmp_path, [row])), TAXONOMY, None)["videos"]
-    assert len(video[6]) == 200
-    assert video[7] == 3
-    assert video[8] == []
-
-
-def test_an_unknown_duration_stays_unknown(tmp_path: Path) -> None:
-    rows = [label_row("a", duration_s=None), label_row("b", duration_s=math.inf)]
-    videos = page_data(read_report_data(write_folder(tmp_path, rows)), TAXONOMY, None)["videos"]
-    assert [video[2] for video in videos] == [None, None]
+def test_receipts_of_all_parts_are_put_together(tmp_path: Path) -> None:
+    output = write_folder(tmp_path, [label_row("a"), label_row("b")], part_rows=1)
+    for name, version in zip(storage.names_in(f"{output}/labels"), ("7", "8"), strict=True):
+        uri = f"{output}/labels/{name}"
+        table = tables.read_table(uri)
+        receipt = Receipt({"ffmpeg": [version]}, {"device": ["cpu"]}, 16, "w", "p")
+        notes = {**(table.schema.metadata or {}), RECEIPT_KEY: receipt.to_json()}
+        tables.write_table(uri, table.replace_schema_metadata(notes))
+    found = read_report_data(output).receipt
+    assert found == Receipt({"ffmpeg": ["7", "8"]}, {"device": ["cpu"]}, 16, "w", "p")

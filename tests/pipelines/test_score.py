@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pipelines import parts, storage, tables
 from pipelines.config import LabelConfig
 from pipelines.labels import Labeller, VideoPredictions
 from pipelines.records import MANIFEST, labels_schema, predictions_schema
-from pipelines.score import RELIABILITY_BINS, Score, reliability, score_output, video_scores
+from pipelines.score import RELIABILITY_BINS, Score, metric_names, reliability, score_output, video_scores
 from tests.helpers.model import TREE
 
 K, L, T, D = len(TREE), len(TREE.leaves), 2, 2
@@ -31,25 +32,31 @@ def logits_of(*labels: str) -> list[float]:
     return [SURE if i in on else -SURE for i in range(K)]
 
 
-def write_output(folder: Path, videos: Mapping[str, Sequence[Sequence[str]]], part: int = 0) -> str:
+def write_output(
+    folder: Path,
+    videos: Mapping[str, Sequence[Sequence[str]]],
+    part: int = 0,
+    embeddings: Mapping[str, list[float]] | None = None,
+) -> str:
     """Write what a run would have left: for each video the labels that are certain in each of its two-second clips."""
     output = str(folder)
     predictions, labels = [], []
     for video_id, clips in videos.items():
+        embedding = (embeddings or {}).get(video_id, [1.0, 0.0])
         facts = {"video_id": video_id, "uri": f"/{video_id}", "sha256": "", "duration_s": 2.0 * len(clips)}
         times_s = [[2.0 * i + 0.5, 2.0 * i + 1.5] for i in range(len(clips))]
         for i, clip in enumerate(clips):
             predictions.append(
                 facts
                 | {"clip_index": i, "start_s": 2.0 * i, "end_s": 2.0 * i + 2, "covered_s": 2.0, "num_substituted": 0}
-                | {"frame_times_s": times_s[i], "logits": logits_of(*clip), "embedding": [1.0, 0.0]}
+                | {"frame_times_s": times_s[i], "logits": logits_of(*clip), "embedding": embedding}
                 | {"frame_logits": [np.float16(x) for x in logits_of(*clip) * T], "offsets": [255] * (T * L * 2)}
             )
         found = VideoPredictions(
             logits_NK=np.array([logits_of(*clip) for clip in clips], np.float32),
             frame_logits_NTK=np.array([[logits_of(*clip)] * T for clip in clips], np.float16),
             offsets_NTL2=np.full((len(clips), T, L, 2), 255, np.uint8),
-            embedding_ND=np.array([[1.0, 0.0]] * len(clips), np.float32),
+            embedding_ND=np.array([embedding] * len(clips), np.float32),
             windows_s=[(2.0 * i, 2.0 * i + 2) for i in range(len(clips))],
             frame_times_s=times_s,
             covered_s=2.0 * len(clips),
@@ -123,6 +130,7 @@ def test_a_truth_that_knows_no_labelled_video_is_refused(tmp_path: Path) -> None
 def test_where_every_video_failed_there_is_no_figure_and_no_wrong_usage(tmp_path: Path) -> None:
     found = score(str(tmp_path / "none"), truth_of(a=["run"]))
     assert (found.num_scored, found.metrics, found.confusions, found.reliability) == (0, {}, [], [])
+    assert found.not_measurable == tuple(metric_names(TREE))
 
 
 def test_a_truth_outside_the_taxonomy_is_refused(tmp_path: Path) -> None:
@@ -167,6 +175,49 @@ def test_scores_are_calibrated_anew(tmp_path: Path) -> None:
     output = write_output(tmp_path, {"a": [["news"]]})
     halved = Calibration(clip=(Scaling(bias=-SURE),))
     assert video_scores(output, TREE, halved)["a"][TREE.index("news")] == 0.5
+
+
+# ---- retrieval ----------------------------------------------------------------------------------------------------
+
+
+def test_recall_asks_whether_the_nearest_videos_share_a_class(tmp_path: Path) -> None:
+    clips: dict[str, list[list[str]]] = {name: [["run"]] for name in ("a", "b", "c", "d")}
+    where = {"a": [1.0, 0.0], "b": [0.8, 0.6], "c": [0.0, 1.0], "d": [0.6, 0.8]}
+    output = write_output(tmp_path, clips, embeddings=where)
+    # By angle they lie in the order a, b, d, c.
+    found = score(output, truth_of(a=["run"], b=["run"], c=["studio"], d=["studio"]))
+    # a → b right, b → d (0.96) wrong, d → b (0.96) wrong, c → d right.
+    assert (found.metrics["recall_at_1"], found.metrics["recall_at_5"]) == (0.5, 1.0)
+    # Without "c", "d" is the only one of its class: no query, but it is still searched, and is nearest to b.
+    alone = score(output, truth_of(a=["run"], b=["run"], c=None, d=["studio"]))
+    assert (alone.metrics["recall_at_1"], alone.metrics["recall_at_5"]) == (0.5, 1.0)
+
+
+# ---- what cannot be measured --------------------------------------------------------------------------------------
+
+
+def test_what_the_truth_does_not_settle_is_named(tmp_path: Path) -> None:
+    output = write_output(tmp_path, {"a": [["sport"]], "b": [["sport"]]})
+    found = score(output, truth_of(a=["sport"], b=["sport"]))
+    assert set(found.not_measurable) >= {"top1", "top5", "map", "top1_single_label", "recall_at_1", "recall_at_5"}
+    assert set(found.not_measurable) >= {"segment_map", "segment_map_at_0.5"}
+    assert set(found.not_measurable) | set(found.metrics) == set(metric_names(TREE))
+    assert set(found.not_measurable).isdisjoint(found.metrics)
+
+
+def test_a_truth_that_settles_all_leaves_nothing_unmeasured(tmp_path: Path) -> None:
+    output = write_output(tmp_path, {"a": [["tennis"]], "b": [["tennis"]], "c": [["studio"]]})
+    rows = [timed(i, [x], (x, 0.0, 2.0)) for i, x in (("a", "tennis"), ("b", "tennis"), ("c", "studio"))]
+    found = score(output, pa.Table.from_pylist(rows, schema=MANIFEST))
+    assert found.not_measurable == ()
+    assert sorted(found.metrics) == sorted(metric_names(TREE))
+    assert len(metric_names(TREE)) == len(set(metric_names(TREE)))
+
+
+def test_every_metric_is_explained() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "data-contracts.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([\w.]+)`", text.split("## Metrics")[1].split("\n## ")[0]))
+    assert {re.sub(r"_level_\d+$", "_level_N", name) for name in metric_names(TREE)} - explained == set()
 
 
 # ---- localization -------------------------------------------------------------------------------------------------

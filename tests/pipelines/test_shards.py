@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fal_model.boundary_targets import Span
 from fal_model.errors import ConfigError, FalError
 from fal_model.spec import ClipSpec
-from pipelines import pixels, shards, storage, tables
+from pipelines import pixels, storage, tables
+from pipelines.records import SCHEMA_VERSION
 from pipelines.shard_writing import shard_row, write_shard
 from pipelines.shards import Group, ReadPlan, ShardBatch, ShardSet, epoch_order, read_batches, spans_of, steps_per_epoch
 from tests.helpers.model import SPEC, TREE, random_clip
@@ -85,8 +86,8 @@ def test_other_files_are_refused_and_all_are_named(tmp_path: Path) -> None:
     problems = problems_of(tmp_path)
     assert problems[0].startswith("shards: 'F/bad.parquet' cannot be read: ")
     assert problems[1:] == [
-        "shards: 'F/old.parquet' is not a shard of schema version 3",
-        "shards: 'F/other.parquet' is not a shard of schema version 3",
+        f"shards: 'F/old.parquet' is not a shard of schema version {SCHEMA_VERSION}",
+        f"shards: 'F/other.parquet' is not a shard of schema version {SCHEMA_VERSION}",
     ]
 
 
@@ -230,10 +231,9 @@ def test_unshuffled_reading_keeps_the_short_batch_and_ends_with_its_pass(
         assert [len(b.video_ids) for b in read_batches(shard_set, plan, first, stop)] == sizes
 
 
-def test_many_shards_are_read_with_few_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "MAX_OPEN_SHARDS", 1)
+def test_many_shards_are_read_with_few_open(tmp_path: Path) -> None:
     found = ShardSet.open(write_shards(str(tmp_path)))
-    ids = [i for b in read_batches(found, ReadPlan(batch_clips=2), 0, 6) for i in b.video_ids]
+    ids = [i for b in read_batches(found, ReadPlan(batch_clips=2, max_open_shards=1), 0, 6) for i in b.video_ids]
     assert len(set(ids)) == 12
 
 
@@ -247,6 +247,8 @@ def test_shards_in_s3_are_read_alike(bucket: str, shard_set: ShardSet) -> None:
 def test_a_plan_that_cannot_be_is_refused(shard_set: ShardSet) -> None:
     with pytest.raises(ConfigError, match=r"^loop\.batch_clips: got 5, must be a multiple of loop\.workers \(2\)$"):
         ReadPlan(batch_clips=5, num_workers=2)
+    with pytest.raises(ConfigError, match=r"^max_open_shards: got 0, must be at least 1$"):
+        ReadPlan(batch_clips=4, max_open_shards=0)
     with pytest.raises(ConfigError, match=r"^unshuffled reading: got 2 workers, must be one$"):
         ReadPlan(batch_clips=4, num_workers=2, is_shuffled=False)
     with pytest.raises(ConfigError, match=r"^loop\.batch_clips: got 14, but the training shards hold only 13 clips$"):

@@ -21,7 +21,7 @@ CORPORA = st.builds(
     classes=st.integers(2, 500),
     videos_per_class=st.integers(1, 40),
     seed=st.integers(0, 2**31),
-    difficulty=st.sampled_from(("easy", "standard", "hard")),
+    difficulty=st.sampled_from(("easy", "crowded", "standard", "hard")),
     picture=st.sampled_from(("tiny", "small", "medium")),
 )
 PLAIN = StandinCorpus(classes=16, videos_per_class=50)
@@ -100,6 +100,9 @@ def test_several_things_happen_one_after_the_other_or_at_once() -> None:
         )
 
     assert overlaps("easy") == {(1, False): 175, (2, False): 25}
+    crowded = overlaps("crowded")
+    assert crowded[1, False] == 67
+    assert crowded[2, True] >= 120
     standard = overlaps("standard")
     assert standard[1, False] == 150
     assert min(standard[2, False], standard[2, True]) >= 10
@@ -146,7 +149,7 @@ def test_a_corpus_lists_every_problem() -> None:
         "classes: got 1, must be 2 to 500",
         "videos_per_class: got 0, must be ≥ 1",
         "seed: got -1, must be ≥ 0",
-        "difficulty: got 'brutal', must be one of easy, standard, hard",
+        "difficulty: got 'brutal', must be one of easy, crowded, standard, hard",
         "picture: got 'vast', must be one of tiny, small, medium",
     ]
 

@@ -6,11 +6,23 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from pipelines.standin_difficulty import EASY, HARD, MEDIUM, SMALL, STANDARD, TINY, difficulty_numbers, picture_numbers
+from pipelines.standin_difficulty import (
+    CROWDED,
+    EASY,
+    HARD,
+    MEDIUM,
+    SMALL,
+    STANDARD,
+    TINY,
+    Difficulty,
+    difficulty_numbers,
+    picture_numbers,
+)
 
 
 def test_names_give_their_numbers() -> None:
-    assert [difficulty_numbers(name) for name in ("easy", "standard", "hard")] == [EASY, STANDARD, HARD]
+    names: tuple[Difficulty, ...] = ("easy", "crowded", "standard", "hard")
+    assert [difficulty_numbers(name) for name in names] == [EASY, CROWDED, STANDARD, HARD]
     assert [picture_numbers(name) for name in ("tiny", "small", "medium")] == [TINY, SMALL, MEDIUM]
 
 
@@ -23,6 +35,14 @@ def test_every_step_is_harder() -> None:
         for rising in ("overlap_share", "camera", "shake", "shutter", "variable_rate_share"):
             assert getattr(easier, rising) <= getattr(harder, rising), rising
         assert easier.follow[1] < harder.follow[1]
+
+
+def test_crowded_differs_from_easy_in_what_goes_on_at_once_only() -> None:
+    changed = {field.name for field in fields(EASY) if getattr(EASY, field.name) != getattr(CROWDED, field.name)}
+    assert changed == {"num_events", "overlap_share"}
+    page = (Path(__file__).parents[2] / "docs" / "stand-in.md").read_text(encoding="utf-8")
+    dials = f"`num_events` {written(CROWDED.num_events)} and `overlap_share` {written(CROWDED.overlap_share)}"
+    assert f"`crowded` is `easy` with {dials}" in " ".join(page.split())
 
 
 def test_only_easy_tells_the_appearance_by_its_hue() -> None:

@@ -98,16 +98,6 @@ def test_wildcards_make_a_glob(text: str, is_glob: bool) -> None:
     assert storage.is_glob(text) is is_glob
 
 
-def test_a_glob_pattern_matches_whole_paths() -> None:
-    pattern = storage.glob_pattern("/a/**/b?.mp4")
-    assert [p for p in ("/a/b1.mp4", "/a/c/d/b2.mp4", "/a/b1.mp4x", "/z/a/b1.mp4") if pattern.match(p)] == [
-        "/a/b1.mp4",
-        "/a/c/d/b2.mp4",
-    ]
-    with pytest.raises(ValueError, match=r"\*\*"):
-        storage.glob_pattern("a**")
-
-
 # ---- opening videos -----------------------------------------------------------------------------------------------
 
 
@@ -389,3 +379,14 @@ def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
     storage.clear_leftovers(str(tmp_path))
     storage.clear_leftovers(str(tmp_path / "none"))
     assert [p.name for p in tmp_path.iterdir()] == ["whole.parquet"]
+
+
+def test_a_copy_on_one_file_system_is_the_file_itself(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "deep" / "b"
+    source.write_bytes(b"one")
+    storage.copy(str(source), target.as_uri())
+    assert target.samefile(source)
+    storage.write_bytes(str(target), b"two")  # takes the name, and leaves the file
+    assert (source.read_bytes(), target.read_bytes()) == (b"one", b"two")
+    with pytest.raises(FileNotFoundError):
+        storage.copy(str(tmp_path / "none"), str(target))

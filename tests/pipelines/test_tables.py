@@ -75,7 +75,7 @@ def test_damage_within_the_data_is_an_error_too(tmp_path: Path) -> None:
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.parquet")
     tables.write_table(uri, failures("a").replace_schema_metadata({VERSION_KEY: b"99"}))
-    with pytest.raises(OutputError, match=r"'.*/a\.parquet' has schema version 99, this FAL reads 3$"):
+    with pytest.raises(OutputError, match=r"'.*/a\.parquet' has schema version 99, this FAL reads 4$"):
         tables.read_table(uri)
 
 
@@ -110,3 +110,19 @@ def test_a_column_of_lists_is_an_array(dtype: type[np.floating], lengths: list[i
 def test_a_slice_of_a_column_is_that_slice() -> None:
     column = pa.table({"x": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(12.0)), 3)})["x"]
     np.testing.assert_array_equal(tables.matrix(column.slice(1, 2)), [[3, 4, 5], [6, 7, 8]])
+
+
+def test_row_groups_have_the_sizes_asked_for(tmp_path: Path) -> None:
+    uri, table = str(tmp_path / "a.parquet"), failures(*"abcde")
+    tables.write_groups(uri, table, [2, 1, 2])
+    metadata = pq.read_metadata(uri)
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [2, 1, 2]
+    assert tables.read_table(uri).equals(table)
+
+
+def test_a_column_that_is_not_there_is_said(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.parquet")
+    tables.write_table(uri, pa.table({"a": [1], "b": [2]}))
+    assert tables.read_table(uri, ["b"]).column_names == ["b"]
+    with pytest.raises(OutputError, match=r"cannot read '.*a\.parquet': it has no column 'c'"):
+        tables.read_table(uri, ["a", "c"])

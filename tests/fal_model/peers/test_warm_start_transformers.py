@@ -7,21 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fal_model.config import ModelConfig
+from fal_model.errors import ModelLoadError
 from fal_model.model import FALModel
-from fal_model.spec import ClipSpec
 from fal_model.warm_start import fitted, warm_start
 from fal_model.warm_start_names import CLIP, HALF, IMAGENET, Pixels
 from fal_model.warm_start_vit import load_vit
 from tests.helpers.micro import small_tree
+from tests.helpers.warm_start import assert_same, clip, config_of, normalised
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-
-TOLERANCE = 1e-4
-"""Largest difference, relative to the largest value."""
 
 GRID, PATCH_PX, WIDTH, HEADS, DEPTH = 4, 8, 32, 2, 3
 SIZES = {
@@ -31,18 +30,8 @@ SIZES = {
     "image_size": GRID * PATCH_PX,
     "patch_size": PATCH_PX,
 }
-CONFIG = ModelConfig(
-    clip=ClipSpec(num_frames=2, size_px=GRID * PATCH_PX, flow_size_px=8),
-    patch_px=PATCH_PX,
-    width=WIDTH,
-    num_heads=HEADS,
-    stage_depths=(7, 1, 1),
-    motion_depth=1,
-    fusion_depth=1,
-    pyramid_width=8,
-    embedding_dim=8,
-)
-"""Three blocks grow to nine, and the third has its place before the first merge."""
+CONFIG = config_of(grid=GRID, patch_px=PATCH_PX, width=WIDTH, num_heads=HEADS)
+TIMESFORMER = Pixels((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 
 
 @pytest.fixture(autouse=True)
@@ -65,17 +54,6 @@ def spread(model: Any) -> Any:
     return model.eval()
 
 
-def clip(num_frames: int = 2) -> Tensor:
-    dice = torch.Generator().manual_seed(1)
-    shape = (1, num_frames, 3, GRID * PATCH_PX, GRID * PATCH_PX)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=dice)
-
-
-def normalised(frames_1T3HW: Tensor, pixels: Pixels) -> Tensor:
-    mean, std = (torch.tensor(values)[:, None, None] for values in pixels)
-    return (frames_1T3HW[0].double() / 255 - mean).div(std).float()
-
-
 def encoder_of(folder: Path, config: ModelConfig = CONFIG) -> Callable[[Tensor], tuple[list[Tensor], Tensor | None]]:
     weights = load_vit(folder)
     model = FALModel(fitted(config, weights), small_tree()).eval()
@@ -83,13 +61,6 @@ def encoder_of(folder: Path, config: ModelConfig = CONFIG) -> Callable[[Tensor],
     numbered = [name for name in report.left_out if ".0." in name]
     assert all(name.startswith(("text_model.", "decoder.")) for name in numbered), numbered
     return torch.no_grad()(model.encoder)
-
-
-def assert_same(got: Tensor | None, want: Tensor) -> None:
-    assert got is not None
-    assert got.shape == want.shape
-    assert want.std() > 0.3
-    assert (got - want).abs().amax() <= TOLERANCE * want.abs().amax()
 
 
 def hidden(model: Any, inputs: Tensor) -> Tensor:
@@ -114,8 +85,8 @@ def test_an_image_model_encodes_each_frame_as_before(name: str, tmp_path: Path) 
     make, pixels = IMAGE_MODELS[name]
     model = spread(make())
     model.save_pretrained(tmp_path)
-    features, token_BTD = encoder_of(tmp_path)(clip())
-    want_TPD = hidden(model, normalised(clip(), pixels))
+    features, token_BTD = encoder_of(tmp_path)(clip(CONFIG))
+    want_TPD = hidden(model, normalised(clip(CONFIG), pixels))
     assert_same(features[0][0], want_TPD[:, 1:])
     assert token_BTD is not None
     assert_same(token_BTD[0], want_TPD[:, 0])
@@ -128,8 +99,8 @@ def test_names_inside_version_5_work_as_well_as_those_of_the_hub(tmp_path: Path)
     on_disk = set(load_file(tmp_path / "model.safetensors"))  # version 5 still writes the names of version 4
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "model.safetensors")
     assert set(load_file(tmp_path / "model.safetensors")) != on_disk
-    features, _ = encoder_of(tmp_path)(clip())
-    assert_same(features[0][0], hidden(model, normalised(clip(), pixels))[:, 1:])
+    features, _ = encoder_of(tmp_path)(clip(CONFIG))
+    assert_same(features[0][0], hidden(model, normalised(clip(CONFIG), pixels))[:, 1:])
 
 
 def test_a_whole_clip_gives_its_vision_tower(tmp_path: Path) -> None:
@@ -138,8 +109,8 @@ def test_a_whole_clip_gives_its_vision_tower(tmp_path: Path) -> None:
     text |= {"vocab_size": 20, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
     model = spread(transformers.CLIPModel(transformers.CLIPConfig(vision_config=vision, text_config=text)))
     model.save_pretrained(tmp_path)
-    features, _ = encoder_of(tmp_path)(clip())
-    assert_same(features[0][0], hidden(model.vision_model, normalised(clip(), CLIP))[:, 1:])
+    features, _ = encoder_of(tmp_path)(clip(CONFIG))
+    assert_same(features[0][0], hidden(model.vision_model, normalised(clip(CONFIG), CLIP))[:, 1:])
 
 
 def timesformer(num_frames: int) -> Any:
@@ -150,9 +121,9 @@ def timesformer(num_frames: int) -> Any:
 def test_timesformer_on_one_frame(tmp_path: Path) -> None:
     model = timesformer(1)
     model.save_pretrained(tmp_path)
-    encode = encoder_of(tmp_path, replace(CONFIG, clip=replace(CONFIG.clip, num_frames=1)))
-    features, token_BTD = encode(clip(1))
-    want_PD = hidden(model, normalised(clip(1), IMAGENET)[None])[0]
+    config = replace(CONFIG, clip=replace(CONFIG.clip, num_frames=1))
+    features, token_BTD = encoder_of(tmp_path, config)(clip(config))
+    want_PD = hidden(model, normalised(clip(config), TIMESFORMER)[None])[0]
     assert_same(features[0][0, 0], want_PD[1:])
     assert token_BTD is not None
     assert_same(token_BTD[0, 0], want_PD[0])
@@ -163,9 +134,9 @@ def test_timesformer_on_equal_frames(tmp_path: Path) -> None:
     with torch.no_grad():
         model.embeddings.time_embeddings[:, 1] = model.embeddings.time_embeddings[:, 0]
     model.save_pretrained(tmp_path)
-    still = clip(1).repeat(1, 2, 1, 1, 1)
+    still = clip(CONFIG, is_still=True)
     features, token_BTD = encoder_of(tmp_path)(still)
-    want_SD = hidden(model, normalised(still, IMAGENET)[None])[0]
+    want_SD = hidden(model, normalised(still, TIMESFORMER)[None])[0]
     want_TPD = want_SD[1:].view(GRID**2, 2, WIDTH).transpose(0, 1)  # it keeps the frames of a position side by side
     assert_same(features[0][0], want_TPD)
     assert token_BTD is not None
@@ -175,9 +146,9 @@ def test_timesformer_on_equal_frames(tmp_path: Path) -> None:
 def test_the_first_block_of_timesformer_on_any_frames(tmp_path: Path) -> None:
     model = timesformer(2)
     model.save_pretrained(tmp_path)
-    features, _ = encoder_of(tmp_path, replace(CONFIG, stage_depths=(1, 1, 1)))(clip())
+    features, _ = encoder_of(tmp_path, replace(CONFIG, stage_depths=(1, 1, 1)))(clip(CONFIG))
     with torch.no_grad():
-        inputs = normalised(clip(), IMAGENET)[None]
+        inputs = normalised(clip(CONFIG), TIMESFORMER)[None]
         first_SD = model(inputs, output_hidden_states=True).hidden_states[1][0]
     assert_same(features[0][0], first_SD[1:].view(GRID**2, 2, WIDTH).transpose(0, 1))
 
@@ -190,8 +161,34 @@ def test_videomae_on_one_tubelet_of_equal_frames(name: str, tmp_path: Path) -> N
     )
     model = spread(getattr(transformers, name)(config))
     model.save_pretrained(tmp_path)
-    still = clip(1).repeat(1, 2, 1, 1, 1)
+    still = clip(CONFIG, is_still=True)
     features, token_BTD = encoder_of(tmp_path)(still)
     assert token_BTD is None
     body = getattr(model, "videomae", model)
     assert_same(features[0][0, 1], hidden(body, normalised(still, IMAGENET)[None])[0])
+
+
+def test_videomae_of_another_grid_has_its_own_positions_interpolated(tmp_path: Path) -> None:
+    sizes = SIZES | {"image_size": 2 * GRID * PATCH_PX}
+    theirs = spread(transformers.VideoMAEModel(transformers.VideoMAEConfig(**sizes, intermediate_size=4 * WIDTH)))
+    theirs.save_pretrained(tmp_path)
+    weights = load_vit(tmp_path)
+    model = FALModel(fitted(CONFIG, weights), small_tree())
+    assert warm_start(model, weights).resized == ("space_PD",)
+    first_PD = theirs.embeddings.position_embeddings[0, : (2 * GRID) ** 2]  # of the first tubelet
+    torch.testing.assert_close(weights.space_PD, first_PD)
+    picture = first_PD.T.reshape(1, WIDTH, 2 * GRID, 2 * GRID)
+    want = F.interpolate(picture, size=(GRID, GRID), mode="bicubic", align_corners=False, antialias=True)
+    torch.testing.assert_close(model.encoder.embed.space_PD.detach(), want.flatten(2)[0].T)
+
+
+@pytest.mark.parametrize("place", ["", "model.safetensors"])
+def test_vivit_is_not_taken_for_videomae(place: str, tmp_path: Path) -> None:
+    sizes = {name: value for name, value in SIZES.items() if name != "patch_size"}
+    sizes |= {"intermediate_size": 4 * WIDTH, "num_frames": 4}
+    config = transformers.VivitConfig(**sizes, tubelet_size=[2, PATCH_PX, PATCH_PX], hidden_act="gelu")
+    transformers.VivitModel(config).save_pretrained(tmp_path)
+    with pytest.raises(
+        ModelLoadError, match=r"got embeddings\.cls_token, embeddings\.position_embeddings, must not be"
+    ):
+        load_vit(tmp_path / place)

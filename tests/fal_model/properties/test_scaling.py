@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fal_model.calibration import scaled
 from fal_model.scaling import fit_levels, fit_scaling
 
 
@@ -30,4 +31,6 @@ def test_any_fit_is_in_range_and_keeps_the_order_within_a_class(num_rows: int, s
         assert 0.05 <= scaling.temperature <= 20
         assert -10 <= scaling.bias <= 10
         order = np.argsort(logits[:, at], axis=0, kind="stable")
-        assert (np.diff(np.take_along_axis(scaling.apply(logits[:, at]), order, axis=0), axis=0) >= 0).all()
+        assert (
+            np.diff(np.take_along_axis(scaled(logits[:, at], [scaling], [0] * len(at)), order, axis=0), axis=0) >= 0
+        ).all()

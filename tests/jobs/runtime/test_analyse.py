@@ -12,9 +12,8 @@ from fal_model.errors import FailureKind
 from jobs.runtime import analyse
 from jobs.runtime.analyse import Analysis, Predict, Refusal, VideoAnalyser
 from pipelines import storage
-from pipelines.clip_batches import ClipArrays
+from pipelines.clip_batches import ClipArrays, ClipOutputs
 from pipelines.limits import DecodeLimits
-from pipelines.predict import ClipOutputs
 from tests.helpers.serving import TINY, write_small_video
 
 WINDOW_S = TINY.clip.window_s

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fal_model.errors import ConfigError
 from fal_model.presets import PRESET_NAMES, preset
-from fal_model.spec import Sampling
-from jobs.runtime.config import FalConfig, load_config, to_dict
+from fal_model.spec import ClipSpec, Sampling
+from jobs.runtime.config import FalConfig, check_clip, load_config, to_dict
 
 UNIFORM = Sampling.UNIFORM
 
@@ -85,12 +85,37 @@ def test_one_clip_setting_changes_no_other_of_the_preset(tmp_path: Path, name: s
     assert load_config(path).clip == preset(name).clip
 
 
-def test_clip_settings_need_a_preset_to_complete_them() -> None:
+def test_a_preset_that_does_not_exist_is_found_when_settings_are_read() -> None:
     message = (
         "model preset: got 'fal-zzz', must be one of ['fal-nano', 'fal-tiny', 'fal-small', 'fal-base', 'fal-375m']"
     )
+    assert problems("model.preset=fal-zzz") == [message]
     assert problems("model.preset=fal-zzz", "clip.sampling=uniform") == [message]
+    assert problems("model.preset=fal-zzz", "label.threshold=2")[1:] == [
+        "label.threshold: got 2: Input should be less than or equal to 1"
+    ]
+    assert [p.split(": Input")[0] for p in problems("model.preset=5")] == ["model.preset: got 5"]
+
+
+def test_clip_settings_need_a_preset_to_complete_them() -> None:
     assert [p.split(":")[0] for p in problems("model=5", "clip.sampling=uniform")] == ["override 'model=5'"]
+
+
+def test_clip_settings_that_agree_with_a_model_or_are_not_given_are_fine() -> None:
+    check_clip(load_config(None), ClipSpec(num_frames=3))
+    check_clip(load_config(None, ["clip.window_s=2.5"]), replace(preset("fal-nano").clip, window_s=2.5))
+
+
+def test_clip_settings_that_a_model_decides_are_refused_with_both_values() -> None:
+    model = replace(preset("fal-nano").clip, window_s=5.0)
+    with pytest.raises(ConfigError) as caught:
+        check_clip(load_config(None, ["clip.sampling=uniform", "clip.window_overlap=0.5"]), model)
+    (problem,) = caught.value.problems
+    assert problem == (
+        "clip: the model decides these settings, they were chosen at prepare_corpus: got window_s 10.0, must be the "
+        "model's 5.0; got sampling 'uniform', must be the model's 'key_moments'; got window_overlap 0.5, must be the "
+        "model's 0.0 (what is not given is taken from model.preset=fal-nano); leave the section out"
+    )
 
 
 def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,11 +12,11 @@ import pytest
 from fal_model.errors import ConfigError
 from jobs import evaluate as script
 from jobs.runtime.config import TrackingSection, load_config
-from jobs.runtime.evaluate import evaluate, truth_of
+from jobs.runtime.evaluate import evaluate, metric_lines, truth_of
 from jobs.runtime.tracking import Tracker, open_tracker
 from pipelines.records import MANIFEST
 from pipelines.score import Score
-from tests.helpers.corpus import write_manifest, write_model
+from tests.helpers.corpus import TAXONOMY, write_manifest, write_model
 
 
 def test_the_truth_for_the_report_leaves_out_what_is_unknown() -> None:
@@ -25,7 +26,13 @@ def test_the_truth_for_the_report_leaves_out_what_is_unknown() -> None:
         {"video_id": "b", "uri": "b", "labels": [], "segments": None},
         {"video_id": "c", "uri": "c", "labels": None, "segments": None},
     ]
-    score = Score(metrics={"top1": 1.0}, confusions=[("x", "y", 2)], reliability=[(0.5, 0.6, 7)], num_scored=2)
+    score = Score(
+        metrics={"top1": 1.0},
+        not_measurable=(),
+        confusions=[("x", "y", 2)],
+        reliability=[(0.5, 0.6, 7)],
+        num_scored=2,
+    )
     truth = truth_of(pa.Table.from_pylist(rows, schema=MANIFEST), score)
     assert truth.labels == {"a": ["x"], "b": []}
     assert truth.segments == {"a": [segment]}
@@ -37,6 +44,24 @@ def test_a_folder_holds_no_truth(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the truth is in a manifest: \.parquet, \.csv, \.jsonl"):
         evaluate(options, load_config(None))
     assert not (tmp_path / "out").exists()
+
+
+def test_clip_settings_other_than_the_models_are_refused(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"uri": "a.mp4", "labels": [TAXONOMY.nodes[0].id]}), encoding="utf-8")
+    model = write_model(tmp_path / "model")
+    options = {"input": str(manifest), "output": str(tmp_path / "out"), "model": str(model)}
+    with pytest.raises(ConfigError, match=r"clip: the model decides .* got sampling 'uniform'"):
+        evaluate(options, load_config(None, ["clip.sampling=uniform"]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_could_not_be_measured_is_said() -> None:
+    score = Score(
+        metrics={"top1": 0.5}, not_measurable=("map", "recall_at_1"), confusions=[], reliability=[], num_scored=1
+    )
+    assert metric_lines(score) == ["                top1 0.5000", "not measurable: map, recall_at_1"]
+    assert metric_lines(replace(score, not_measurable=())) == ["                top1 0.5000"]
 
 
 @pytest.mark.ray
@@ -62,6 +87,8 @@ def test_labels_are_scored_reported_and_tracked(
     assert all(0 <= value <= 1 for value in metrics.values())
     for name, value in metrics.items():
         assert f"{name} {value:.4f}" in out
+    assert summary["not_measurable"]
+    assert f"not measurable: {', '.join(summary['not_measurable'])}\n" in out
     assert "not_found" in (output / "report.html").read_text(encoding="utf-8")
 
     reader = open_tracker(TrackingSection(), str(output), "reader")

@@ -21,13 +21,12 @@ from jobs.runtime.http_api import PAGE, PATHS, LabelService, make_app
 from jobs.runtime.http_problems import OverloadedError
 from jobs.runtime.http_types import LabelRow, ModelAnswer, TaxonomyAnswer
 from jobs.runtime.serve_config import ServeSection
-from pipelines import merge
 from pipelines.config import LabelConfig
-from pipelines.labels import Labeller, Row
+from pipelines.labels import Row
 from pipelines.limits import DecodeLimits
 from pipelines.predict import ClipPredictor
-from pipelines.prepare import BatchPreparer
 from pipelines.records import labels_schema
+from tests.helpers.label_plan import label_in_process
 from tests.helpers.serving import TINY, LocalBackend, StubBackend, write_small_video, write_tiny_model
 
 LABEL = LabelConfig(threshold=0.05, segment_threshold=0.05)
@@ -54,7 +53,7 @@ class Place:
 
     @property
     def video_path(self) -> Path:
-        return self.folder / "video.mp4"
+        return self.folder / "videos" / "video.mp4"
 
     def service(self, backend: Any, **serve: Any) -> LabelService:
         return LabelService(self.meta, LABEL, ServeSection(**serve), backend)
@@ -63,9 +62,10 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("serving")
+    (folder / "videos").mkdir()
     write_tiny_model(folder / "model")
-    write_small_video(folder / "video.mp4", duration_s=5.0)
-    return Place(folder, read_meta(folder / "model"), (folder / "video.mp4").read_bytes())
+    write_small_video(folder / "videos" / "video.mp4", duration_s=5.0)
+    return Place(folder, read_meta(folder / "model"), (folder / "videos" / "video.mp4").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -92,23 +92,16 @@ def problem(answer: Answer, status: int, kind: str) -> str:
     return str(data["detail"])
 
 
-def corpus_row(place: Place) -> Row:
-    """Label the video the way the labelling job does."""
-    manifest_row = {"video_id": "video.mp4", "uri": str(place.video_path)}
-    with BatchPreparer(TINY.clip, DecodeLimits(), batch_clips=16) as preparer:
-        ((meta, arrays, _),) = list(preparer.batches([manifest_row]))
-    out = ClipPredictor.load(str(place.folder / "model"), "cpu").predict(arrays)
-    model = place.meta
-    labeller = Labeller(model.taxonomy, model.calibration, LABEL, model.model_id, model.config.clip.pipeline_id)
-    (video,) = meta.videos
-    predictions = merge._of_video(video, list(zip(meta.clips, range(len(meta.clips)), strict=True)), out, labeller)
-    return labeller.row(video.video_id, video.uri, video.sha256, predictions)
+def corpus_row(place: Place, output: Path) -> Row:
+    """Label the video through the stages of the labelling job."""
+    (row,) = label_in_process(place.video_path.parent, output, place.folder / "model", LABEL)
+    return row
 
 
-def test_an_upload_gets_the_row_that_the_corpus_job_writes(client: TestClient, place: Place) -> None:
+def test_an_upload_gets_the_row_that_the_corpus_job_writes(client: TestClient, place: Place, tmp_path: Path) -> None:
     answer = client.post("/v1/label", files={"file": ("video.mp4", place.video, "video/mp4")})
     assert answer.status_code == 200, answer.text
-    row, expected = answer.json(), corpus_row(place)
+    row, expected = answer.json(), corpus_row(place, tmp_path)
     assert list(row) == labels_schema(TINY.embedding_dim).names
     for name in ("video_id", "sha256", "duration_s", "top_label", "top_path", "frame_times_s"):
         assert row[name] == expected[name], name

@@ -12,18 +12,29 @@ import pytest
 
 from fal_model.errors import ConfigError, ModelLoadError, OutputError
 from fal_model.model import FALModel
+from fal_model.pretrained import read_meta
 from jobs import label_corpus
 from jobs.runtime.config import load_config
-from jobs.runtime.label import lines_of, open_task, summarise
-from pipelines import tables
-from pipelines.parts import PartCounts, RunKey
-from pipelines.records import FAILURES, SCHEMA_VERSION, labels_schema, predictions_schema
-from tests.helpers.corpus import BROKEN, SPEC, digests, write_broken, write_manifest, write_model, write_videos
+from jobs.runtime.label import key_of, lines_of, open_task, summarise
+from pipelines import label_parts, run_record, tables
+from pipelines.label_parts import LabelKey, PartCounts
+from pipelines.records import FAILURES, RECEIPT_KEY, SCHEMA_VERSION, labels_schema, predictions_schema
+from pipelines.run_record import Settings
+from tests.helpers.corpus import (
+    BROKEN,
+    CLIP_SETTINGS,
+    SPEC,
+    digests,
+    write_broken,
+    write_manifest,
+    write_model,
+    write_videos,
+)
 from tests.helpers.processes import PRIVATE_RAY, kill_job_when
 
 NUM_VIDEOS = 6
 TABLES = ("labels", "failures", "predictions")
-KEY = RunKey(manifest_id="m", model_id="o", taxonomy_id="t", pipeline_id="p", settings_id="s")
+KEY = LabelKey(weights_id="w", pipeline_id="p", decoding_id="d", model_id="o", taxonomy_id="t", labelling_id="l")
 
 
 def counts(**changes: Any) -> PartCounts:
@@ -51,7 +62,7 @@ def test_the_summary_adds_up_the_parts() -> None:
     assert summary["abstained"] == 2
     assert summary["stages"]["prepare"] == {"busy_s": 4.0, "videos_per_busy_s": 2.0}
     assert summary["bottleneck"] == "prepare"
-    assert (summary["manifest_id"], summary["settings_id"], summary["schema_version"]) == ("m", "s", SCHEMA_VERSION)
+    assert (summary["model_id"], summary["labelling_id"], summary["schema_version"]) == ("o", "l", SCHEMA_VERSION)
     assert set(summary["versions"]) >= {"python", "fal", "torch", "av", "ray", "pyarrow"}
 
 
@@ -92,11 +103,30 @@ def test_an_empty_folder_is_refused_and_no_output_is_made(tmp_path: Path, model_
     assert not (tmp_path / "out").exists()
 
 
+def test_the_input_folder_is_no_output_folder(tmp_path: Path, model_dir: Path) -> None:
+    write_broken(tmp_path)
+    with pytest.raises(ConfigError, match=f"--output: got the input folder '{tmp_path}'; take one inside it, or els"):
+        open_task(str(tmp_path), str(tmp_path), str(model_dir), load_config(None))
+    assert len(list(tmp_path.iterdir())) == len(BROKEN)
+
+
 def test_a_missing_model_is_found_before_an_output_is_made(tmp_path: Path) -> None:
     write_broken(tmp_path / "videos")
     with pytest.raises(ModelLoadError, match="no such directory"):
         open_task(str(tmp_path / "videos"), str(tmp_path / "out"), str(tmp_path / "none"), load_config(None))
     assert not (tmp_path / "out").exists()
+
+
+def test_clip_settings_other_than_the_models_are_refused_before_an_output_is_made(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_broken(tmp_path / "videos")
+    places = str(tmp_path / "videos"), str(tmp_path / "out"), str(model_dir)
+    message = r"^clip: the model decides .* got window_overlap 0\.5, must be the model's 0\.0 "
+    with pytest.raises(ConfigError, match=message):
+        open_task(*places, load_config(None, [*CLIP_SETTINGS, "clip.window_overlap=0.5"]))
+    assert not (tmp_path / "out").exists()
+    assert open_task(*places, load_config(None, CLIP_SETTINGS)).model.config.clip == SPEC
 
 
 def test_truth_is_checked_against_the_model_before_an_output_is_made(tmp_path: Path, model_dir: Path) -> None:
@@ -111,18 +141,32 @@ def test_truth_is_checked_against_the_model_before_an_output_is_made(tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_of_another_model_is_refused_and_says_what_differs(tmp_path: Path, model_dir: Path) -> None:
+def test_an_output_of_another_corpus_is_refused(tmp_path: Path, model_dir: Path) -> None:
     write_broken(tmp_path / "videos")
-    places = str(tmp_path / "videos"), str(tmp_path / "out")
-    open_task(*places, str(model_dir), load_config(None))
-    other = write_model(tmp_path / "other", seed=1)
-    with pytest.raises(OutputError, match="was made by another run: model differ"):
-        open_task(*places, str(other), load_config(None))
-    with pytest.raises(OutputError, match="was made by another run: settings differ"):
-        open_task(*places, str(model_dir), load_config(None, ["label.threshold=0.25"]))
-    (tmp_path / "videos" / "new.mp4").write_bytes(b"x")
-    with pytest.raises(OutputError, match="was made by another run: manifest differ"):
-        open_task(*places, str(model_dir), load_config(None))
+    config, out = load_config(None), str(tmp_path / "out")
+    task = open_task(str(tmp_path / "videos"), out, str(model_dir), config)
+    run_record.begin(out, task.key, label_parts.write_manifest(out, task.parts), Settings(config.label, config.limits))
+    assert open_task(str(tmp_path / "videos"), out, str(model_dir), config).last == task.key
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "new.mp4").write_bytes(b"x")
+    with pytest.raises(OutputError, match="holds another corpus: none of its 3 videos is among the 1 of this run"):
+        open_task(str(tmp_path / "others"), out, str(model_dir), config)
+
+
+def test_what_decides_the_tables_is_in_the_key(tmp_path: Path, model_dir: Path) -> None:
+    def key(model: Path = model_dir, *settings: str) -> LabelKey:
+        return key_of(read_meta(model), load_config(None, settings))
+
+    same = key()
+    other = key(write_model(tmp_path / "other", seed=1))
+    assert other.prediction_id != same.prediction_id
+    threshold = key(model_dir, "label.threshold=0.25")
+    assert threshold.prediction_id == same.prediction_id
+    assert threshold.label_id != same.label_id
+    for setting in ("limits.max_streams=3", "label.batch_clips=3"):
+        assert key(model_dir, setting).prediction_id != same.prediction_id
+    for setting in ("label.part_videos=3", "label.thumbnails=0", "label.max_failed_share=0.9", "label.limit=3"):
+        assert key(model_dir, setting) == same
 
 
 @pytest.mark.parametrize("setting", ["label.max_failed_share=0.9", "label.thumbnails=0", "resources.decode_workers=2"])
@@ -138,7 +182,7 @@ def test_the_limit_takes_the_first_videos(tmp_path: Path, model_dir: Path) -> No
     config = load_config(None, ["label.limit=2", "label.part_videos=1"])
     task = open_task(str(tmp_path / "videos"), str(tmp_path / "out"), str(model_dir), config)
     assert task.table["video_id"].to_pylist() == sorted(BROKEN)[:2]
-    assert task.num_parts == 2
+    assert sum(task.parts.sizes) == 2
 
 
 # ---- the whole job ------------------------------------------------------------------------------------------------
@@ -200,7 +244,8 @@ def test_the_tables_keep_their_contract(first_run: tuple[Path, int], model_dir: 
         table = tables.read_folder(str(output / name))
         assert table is not None
         assert table.schema.equals(schema), name
-        assert table.schema.metadata == schema.metadata, name
+        receipt = {} if name == "failures" else {RECEIPT_KEY: (table.schema.metadata or {})[RECEIPT_KEY]}
+        assert table.schema.metadata == (schema.metadata or {}) | receipt, name
     for row in read_rows(output, "labels"):
         assert row["model_id"] == model.model_id
         assert row["pipeline_id"] == SPEC.pipeline_id
@@ -226,7 +271,10 @@ def test_the_summary_and_the_report_are_left_behind(first_run: tuple[Path, int])
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     assert summary["seen"] == summary["labelled"] + summary["failed"] == NUM_VIDEOS + len(BROKEN)
     assert summary["failures_by_kind"] == {"empty_file": 1, "not_a_video": 2}
-    assert (summary["job"], summary["exit_code"], summary["parts"]) == ("label_corpus", 0, 3)
+    assert (summary["job"], summary["exit_code"], summary["parts"]) == ("label_corpus", 0, num_parts(output))
+    for stage in summary["stages"].values():
+        assert stage["workers"] >= 1
+        assert 0 < stage["busy_share"] <= 1
     assert summary["hidden_files_skipped"] == 1
     assert summary["stages"]["prepare"]["busy_s"] > 0
     assert summary["stages"]["predict"]["busy_s"] > 0
@@ -236,20 +284,24 @@ def test_the_summary_and_the_report_are_left_behind(first_run: tuple[Path, int])
     assert not (output / "_fal" / "batches").exists() or not list((output / "_fal" / "batches").iterdir())
 
 
+def num_parts(output: Path) -> int:
+    return len(list((output / "labels").iterdir()))
+
+
 @pytest.mark.ray
 def test_the_same_command_again_does_nothing_and_says_so(
     first_run: tuple[Path, int], videos: Path, model_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output, _ = first_run
-    before = digests(output, *TABLES, "_fal")
+    before = digests(output, *TABLES, "_fal/done", "_fal/thumbnails")
     settings = ("label.part_videos=4", "label.max_failed_share=0.1")
 
     code = label_corpus.main(arguments(videos, output, model_dir, *settings))
 
     out = capfd.readouterr().out
-    assert "9 videos in 3 parts, 3 parts finished before" in out
+    assert f"9 videos in {num_parts(output)} parts, {num_parts(output)} parts finished before" in out
     assert "nothing to do" in out
-    assert digests(output, *TABLES, "_fal") == before
+    assert digests(output, *TABLES, "_fal/done", "_fal/thumbnails") == before
     # 3 of 9 failed: more than the share this command allows.
     assert code == 3
     assert out.rstrip().splitlines()[-1] == "exit code 3: done, but more videos failed than max_failed_share allows"
@@ -265,11 +317,15 @@ def test_the_size_of_parts_and_batches_does_not_change_a_row(
     assert label_corpus.main(arguments(videos, tmp_path / "out", model_dir, *settings)) == 0
 
     for name in ("labels", "failures"):
-        first, again = read_rows(first_run[0], name), read_rows(tmp_path / "out", name)
+        first, again = by_id(read_rows(first_run[0], name)), by_id(read_rows(tmp_path / "out", name))
         assert len(again) == len(first)
         for one, other in zip(first, again, strict=True):
             assert other == approximately(one)
     assert not (tmp_path / "out" / "_fal" / "thumbnails").exists()
+
+
+def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: str(row["video_id"]))
 
 
 def approximately(value: Any) -> Any:

@@ -50,7 +50,7 @@ def test_every_problem_of_the_command_line_is_named() -> None:
     assert caught.value.problems == [
         "classes: got 501, must be 2 to 500",
         "seed: got -1, must be ≥ 0",
-        "difficulty: got 'medium', must be one of easy, standard, hard",
+        "difficulty: got 'medium', must be one of easy, crowded, standard, hard",
     ]
 
 

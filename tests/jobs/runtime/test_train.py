@@ -98,7 +98,7 @@ def test_a_model_to_start_from_must_be_the_one_that_is_trained(tmp_path: Path) -
     FALModel(smaller, numbered_taxonomy(4, 2)).save_pretrained(other)
     with pytest.raises(ConfigError) as caught:
         train.resolve(load_config(None, [f"model.init_from={other}"]), shard_set(), shard_set())
-    assert [p.rsplit(" has ", 1)[1] for p in caught.value.problems] == [
+    assert [p.split(": ")[1].split(" has ")[1] for p in caught.value.problems] == [
         "other sizes or clip settings than preset and shards give",
         "another taxonomy than --train",
     ]
@@ -107,6 +107,16 @@ def test_a_model_to_start_from_must_be_the_one_that_is_trained(tmp_path: Path) -
     FALModel(preset("fal-nano"), TAXONOMY).save_pretrained(same)
     config = load_config(None, [f"model.init_from={same}"])
     assert train.resolve(config, shard_set(), shard_set())[0] == preset("fal-nano")
+
+
+def test_workers_get_a_path_that_does_not_depend_on_where_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "vit").mkdir()
+    assert train._same_everywhere("~/vit") == str(tmp_path / "vit")
+    assert train._same_everywhere("owner/name") == "owner/name"
+    assert train._same_everywhere("") == ""
 
 
 def test_a_remote_output_is_refused() -> None:

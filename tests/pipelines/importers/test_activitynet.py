@@ -222,3 +222,19 @@ def test_any_json_gives_rows_that_add_up_or_a_clear_error(data: Any, database: A
         with suppress(FormatError):
             parsed = activitynet.parse([as_json("x.json", given_data)], group_field="subject")
             check_counts(run(parsed, "a.mp4"))
+
+
+def test_labels_of_the_whole_video_that_fal_exports_are_read() -> None:
+    found = [{"label": "Javelin throw", "score": 0.5}, {"label": "Long jump"}, {"score": 1}, 7]
+    database = {
+        "a": video(segment("Long jump", 1, 2)) | {"labels": found},
+        "b": video(subset="testing") | {"labels": found[:1]},
+        "c": video() | {"labels": "Long jump"},
+    }
+    done = run(activitynet.parse([as_json("x.json", {"database": database})]), "a.mp4", "b.mp4", "c.mp4")
+    assert [row["labels"] for row in done.rows] == [["Javelin throw", "Long jump"], ["Javelin throw"], []]
+    assert [(place, kind) for place, kind, _ in said(done.problems)] == [
+        ("x.json, database.a.labels[2]", "not_a_class"),
+        ("x.json, database.a.labels[3]", "not_a_class"),
+    ]
+    check_counts(done)

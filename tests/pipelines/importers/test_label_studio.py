@@ -62,6 +62,21 @@ def test_frames_become_seconds_by_the_rate_that_the_task_says() -> None:
     check_counts(done)
 
 
+def test_of_a_taxonomy_the_end_of_each_path_counts() -> None:
+    tree = {"taxonomy": [["Sport", "Running"], ["News"], [], ["Sport", 3], "Sport"]}
+    result = {"from_name": "t", "to_name": "video", "type": "taxonomy", "value": tree}
+    small = {"video": "b.mp4", "id": 4, "labels": [["Sport", "Running"], ["News"]], "annotator": 1, "annotation_id": 2}
+    done = run(
+        label_studio.parse([as_json("full.json", [task(result)]), as_json("min.json", [small])]), "a.mp4", "b.mp4"
+    )
+    assert rows(done) == [
+        {"video_id": "a.mp4", "labels": ["Running", "News"]},
+        {"video_id": "b.mp4", "labels": ["Running", "News"]},
+    ]
+    assert said(done.problems) == []
+    check_counts(done)
+
+
 def test_frames_without_a_rate_leave_the_label_without_times() -> None:
     file = as_json("export.json", [task(timeline("Moving", 3, 5))])
     done = run(label_studio.parse([file]), "a.mp4")

@@ -1,0 +1,130 @@
+"""Memory of the labelling job, process by process, while the corpus grows a hundredfold.
+
+    python bench/label_memory.py --work DIR [--videos 100 1000 10000]
+
+The videos are tiny and all the same bytes under other names, so that the number of videos is what grows. Every half
+second the private and shared-by-share memory (PSS) of each process below the job is read; the highest of each kind is
+kept. Prints a Markdown table, MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.chaos_corpus import ensure_model, job_command
+from bench.processes import commands_below
+from pipelines.video_writer import write_video
+
+EVERY_S = 0.5
+KINDS = {
+    "decode worker": "PrepareItems",
+    "decoder process": "pipelines.decode_worker",
+    "model worker": "PredictBatches",
+    "merge": "ray::merge_part",
+}
+DRIVER, STORE, RAYLET = "driver", "object store", "raylet/raylet"
+FPS, NUM_FRAMES, SIZE_PX = 10, 8, (48, 64)
+RAY = ("ray.address=local", "ray.num_cpus=4", "ray.object_store_mib=200")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Label a corpus of each size and print the table."""
+    options = _options(argv)
+    work = Path(options.work).absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    model = ensure_model(work)
+    print(f"| videos | s | {' | '.join([DRIVER, *KINDS])} | {STORE} |\n|{'---|' * (4 + len(KINDS))}", flush=True)
+    for num_videos in options.videos:
+        folder, output = _corpus(work, num_videos), work / f"out-{num_videos}"
+        shutil.rmtree(output, ignore_errors=True)
+        start = time.monotonic()
+        peaks = watch([*job_command(folder, model, 64), *RAY, "--output", str(output)])
+        row = [f"{peaks.get(kind, 0) / 1024:.0f}" for kind in (DRIVER, *KINDS, STORE)]
+        print(f"| {num_videos} | {time.monotonic() - start:.0f} | {' | '.join(row)} |", flush=True)
+    return 0
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", required=True, help="folder for the corpora and the outputs; kept")
+    parser.add_argument("--videos", type=int, nargs="+", default=[100, 1000, 10_000], help="sizes of the corpus")
+    return parser.parse_args(argv)
+
+
+def _corpus(work: Path, num_videos: int) -> Path:
+    folder, one = work / f"tiny-{num_videos}", work / "tiny.mp4"
+    if not one.exists():
+        write_video(one, _pictures(), fps=FPS, options={"preset": "ultrafast"})
+    folder.mkdir(exist_ok=True)
+    for number in range(num_videos):
+        with suppress(FileExistsError):
+            os.link(one, folder / f"{number:06d}.mp4")
+    return folder
+
+
+def _pictures() -> Iterator[npt.NDArray[np.uint8]]:
+    for i in range(NUM_FRAMES):
+        picture = np.full((*SIZE_PX, 3), 40, np.uint8)
+        picture[16:32, 4 * i : 4 * i + 16] = (200, 120, 60)
+        yield picture
+
+
+def watch(command: list[str]) -> dict[str, int]:
+    """Run a job and return the highest memory of each kind of process, KiB."""
+    peaks: dict[str, int] = {}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+        while job.poll() is None:
+            for kind, kib in _memory(job.pid):
+                peaks[kind] = max(peaks.get(kind, 0), kib)
+            time.sleep(EVERY_S)
+    if job.returncode:
+        raise SystemExit(f"the job ended with {job.returncode}")
+    return peaks
+
+
+def _memory(driver: int) -> Iterator[tuple[str, int]]:
+    """Yield the kind and the memory of every process of the job that is of one of the kinds, KiB."""
+    yield DRIVER, _pss_kib(driver)
+    for pid, command in commands_below(driver).items():
+        for kind, word in KINDS.items():
+            if word in command:
+                yield kind, _pss_kib(pid)
+        if command.split("\0")[0].endswith(RAYLET):
+            yield STORE, _store_kib(pid)
+
+
+def _pss_kib(pid: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
+
+
+def _store_kib(pid: int) -> int:
+    """Return how much of its object store a raylet has touched: what it held at once, and keeps."""
+    total_kib, is_store = 0, False
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            if "-" in line.split(" ", 1)[0]:  # the head of a mapping; its numbers come after it
+                is_store = "plasma" in line
+            elif is_store and line.startswith("Rss:"):
+                total_kib += int(line.split()[1])
+    return total_kib
+
+
+if __name__ == "__main__":
+    sys.exit(main())
