@@ -11,6 +11,9 @@ MODEL ?= demo/train/model
 ARGS ?=
 # A test that hangs fails with the stack of every thread, instead of taking the whole run along.
 HANGS := --timeout=1200 --session-timeout=4500
+# Most tests of jobs wait for processes to start: two at a time take two thirds of the time on two cores. A file stays
+# together, for what its tests share; one thread each, or the two would fight for the cores.
+WORKERS ?= 2
 
 help: ## Explain the targets (this list)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,7 +49,7 @@ demo: $(READY) ## Generate, train, label and score a small corpus; prints where 
 
 test: $(READY) ## Run the whole test suite
 	@echo "== test: the whole suite"
-	@$(PY) -m pytest $(HANGS) --durations=15 $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest $(HANGS) --numprocesses=$(WORKERS) --dist=loadfile --durations=15 $(ARGS)
 
 check: $(READY) ## What CI runs: format, lint, types, layers, tests
 	@echo "== check: format"
