@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from av import VideoFrame, VideoStream
 
+from pipelines.scheduling import ordinary_scheduling
+
 WRITE_TIME_BASE = Fraction(1, 60_000)
 """Ticks of written times; MPEG-4 allows no finer clock than 1/65535."""
 
@@ -62,6 +64,8 @@ def write_video(
         context.time_base = WRITE_TIME_BASE if times_s is not None else 1 / Fraction(fps)
         if rotation_deg % 360:
             stream.set_display_rotation(-rotation_deg)  # PyAV counts counter-clockwise
+        with ordinary_scheduling():
+            stream.codec_context.open(strict=False)
         for index, picture in enumerate(chain([first], pictures)):
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.time_base = context.time_base
