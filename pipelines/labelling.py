@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fal_model.errors import OutputError
+from fal_model.localization import OFFSET_STEPS
 from fal_model.taxonomy import Taxonomy
 from fal_model.thresholds import listed
 from pipelines import tables
@@ -140,10 +141,7 @@ def stored_videos(predictions: pa.Table, labeller: Labeller) -> Iterator[StoredV
     Raises:
         OutputError: the predictions are of another number of classes, or a video's clips are not together.
     """
-    num_classes, num_leaves = len(labeller.source), len(labeller.source.leaves)
-    found = predictions.schema.field("logits").type.list_size
-    if found != num_classes:
-        raise OutputError(f"the predictions are of {found} classes, the taxonomy has {num_classes}")
+    _check_sizes(predictions.schema, labeller)
     out = outputs_of(predictions)
     plain = predictions.drop_columns([*OUTPUTS]).to_pydict()
     seen: set[str] = set()
@@ -151,7 +149,18 @@ def stored_videos(predictions: pa.Table, labeller: Labeller) -> Iterator[StoredV
         if video_id in seen:
             raise OutputError(f"the clips of video {video_id!r} do not stand together in the predictions")
         seen.add(video_id)
-        yield _stored_video(plain, list(run), out, (num_classes, num_leaves))
+        yield _stored_video(plain, list(run), out, labeller)
+
+
+def _check_sizes(schema: pa.Schema, labeller: Labeller) -> None:
+    column, wanted = ("logits", len(labeller.source))
+    if labeller.head is not None:
+        column, wanted = ("embedding", labeller.head.embedding_dim)
+    found = schema.field(column).type.list_size
+    if found != wanted and column == "logits":
+        raise OutputError(f"the predictions are of {found} classes, the taxonomy has {wanted}")
+    if found != wanted:
+        raise OutputError(f"the predictions have embeddings of {found} numbers, the head takes {wanted}")
 
 
 def outputs_of(predictions: pa.Table) -> ClipOutputs:
@@ -160,15 +169,15 @@ def outputs_of(predictions: pa.Table) -> ClipOutputs:
 
 
 def _stored_video(
-    plain: dict[str, Sequence[Any]], rows: list[int], out: ClipOutputs, size: tuple[int, int]
+    plain: dict[str, Sequence[Any]], rows: list[int], out: ClipOutputs, labeller: Labeller
 ) -> StoredVideo:
-    num_classes, num_leaves = size
     first, span = rows[0], slice(rows[0], rows[-1] + 1)
+    said = _said(out, span, len(plain["frame_times_s"][first]), labeller)
     predictions = VideoPredictions(
-        logits_NK=out.logits_BK[span],
-        frame_logits_NTK=_grid(out.frame_logits_BTK[span], num_classes),
-        offsets_NTL2=_grid(out.offsets_BTL2[span], num_leaves, 2),
-        embedding_ND=out.embedding_BD[span],
+        logits_NK=said.logits_BK,
+        frame_logits_NTK=said.frame_logits_BTK,
+        offsets_NTL2=said.offsets_BTL2,
+        embedding_ND=said.embedding_BD,
         windows_s=[(plain["start_s"][i], plain["end_s"][i]) for i in rows],
         frame_times_s=[plain["frame_times_s"][i] for i in rows],
         covered_s=sum(plain["covered_s"][i] for i in rows),
@@ -179,6 +188,31 @@ def _stored_video(
         uri=plain["uri"][first],
         sha256=plain["sha256"][first],
         predictions=predictions,
+    )
+
+
+def _said(out: ClipOutputs, span: slice, num_frames: int, labeller: Labeller) -> ClipOutputs:
+    """Return what is said of the clips of one video: by the model, or by the head.
+
+    A head sees a clip as a whole: its classes hold during the whole window or not at all. It is asked video by video,
+    for the last bits of a product depend on how many rows there are, and one video must give what it gave among many.
+    """
+    num_classes, num_leaves = len(labeller.source), len(labeller.source.leaves)
+    embedding_ND = out.embedding_BD[span]
+    if labeller.head is None:
+        return ClipOutputs(
+            out.logits_BK[span],
+            _grid(out.frame_logits_BTK[span], num_classes),
+            _grid(out.offsets_BTL2[span], num_leaves, 2),
+            embedding_ND,
+        )
+    logits_NK = labeller.head.logits(embedding_ND)
+    num = len(logits_NK)
+    return ClipOutputs(
+        logits_NK,
+        np.broadcast_to(logits_NK[:, None], (num, num_frames, num_classes)),
+        np.broadcast_to(np.uint8(OFFSET_STEPS), (num, num_frames, num_leaves, 2)),
+        embedding_ND,
     )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from fal_model.calibration import Calibration
-from fal_model.errors import ConfigError, OutputError
+from fal_model.class_head import ClassHead
+from fal_model.errors import ConfigError, ModelLoadError, OutputError
 from fal_model.spec import content_id
 from fal_model.taxonomy import Taxonomy
-from pipelines import label_parts, storage
+from pipelines import head_files, label_parts, storage
 from pipelines.config import LabelConfig
 from pipelines.label_parts import LabelKey
 
@@ -24,11 +25,12 @@ class LabellingRecord:
     """How labels follow from predictions.
 
     Attributes:
-        source: Classes of the predictions.
+        source: Classes of the predictions, or of the head.
         taxonomy: Classes of the labels.
-        calibration: Of the predictions; None where it is not known.
-        model_id: Content hash of the model, calibration included.
+        calibration: Of the predictions, or of the head; None where it is not known.
+        model_id: Content hash of the model, calibration and head included.
         class_map: Ids among the former, and what they are among the latter.
+        head: What gives the classes, from embeddings; None where the predictions do.
     """
 
     source: Taxonomy
@@ -36,6 +38,7 @@ class LabellingRecord:
     calibration: Calibration | None
     model_id: str
     class_map: Mapping[str, str] = field(default_factory=dict)
+    head: ClassHead | None = None
 
 
 def labelling_id(config: LabelConfig) -> str:
@@ -59,7 +62,10 @@ def write(output: str, key: LabelKey, record: LabellingRecord) -> None:
         "source": record.source.to_dict(),
         "class_map": dict(sorted(record.class_map.items())),
         "calibration": record.calibration.to_dict() if record.calibration else None,
+        "head": record.head.head_id if record.head else None,
     }
+    if record.head:
+        head_files.write_head(_head_place(output), record.head)
     storage.write_bytes(_uri(output), json.dumps(data, ensure_ascii=False).encode())
     tree = json.dumps(record.taxonomy.to_dict(), ensure_ascii=False)
     storage.write_bytes(label_parts.taxonomy_uri(output), tree.encode())
@@ -91,12 +97,26 @@ def read(output: str, key: LabelKey) -> LabellingRecord:
             calibration=calibration,
             model_id=str(data["model_id"]),
             class_map=dict(data["class_map"]),
+            head=_read_head(output, data.get("head")),
         )
     except FileNotFoundError:
         raise OutputError(f"{output!r} does not say its classes: there is no {uri!r}; run label_corpus again") from None
-    except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ConfigError, ModelLoadError) as error:
         raise OutputError(f"{uri!r} is damaged: {error}; run label_corpus again") from None
 
 
 def _uri(output: str) -> str:
     return storage.join(output, "_fal", "labelling.json")
+
+
+def _head_place(output: str) -> str:
+    return storage.join(output, "_fal", "head")
+
+
+def _read_head(output: str, head_id: object) -> ClassHead | None:
+    if head_id is None:
+        return None
+    head = head_files.read_head(_head_place(output))
+    if head.head_id != head_id:
+        raise ValueError(f"it names the head {head_id!r}, {_head_place(output)!r} holds {head.head_id!r}")
+    return head

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fal_model.calibration import Calibration
+from fal_model.class_head import ClassHead
 from fal_model.localization import OFFSET_STEPS, ClipScores, Segment, find_segments
 from fal_model.postprocess import path_scores
 from fal_model.taxonomy import Taxonomy
@@ -60,7 +61,8 @@ class Labeller:
         config: Thresholds to take instead of the fitted ones, and limits.
         model_id: Content hash of the model, copied into every row.
         pipeline_id: Content hash of the preprocessing, copied into every row.
-        regrouping: How the classes follow from those of the model; None where they are the model's.
+        regrouping: How the classes follow from those of the model, or of the head; None where they are the same.
+        head: What gives the logits, from embeddings; None where it is the model.
     """
 
     taxonomy: Taxonomy
@@ -69,10 +71,11 @@ class Labeller:
     model_id: str
     pipeline_id: str
     regrouping: Regrouping | None = None
+    head: ClassHead | None = None
 
     @property
     def source(self) -> Taxonomy:
-        """Return the label tree of the predictions."""
+        """Return the label tree of the predictions, or of the head."""
         return self.taxonomy if self.regrouping is None else self.regrouping.source
 
     def scores(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

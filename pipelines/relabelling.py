@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fal_model.calibration import Calibration
+from fal_model.class_head import ClassHead
 from fal_model.errors import ConfigError, OutputError
 from fal_model.pretrained import ModelMeta
 from fal_model.spec import content_id
@@ -114,6 +115,7 @@ def with_model(stored: StoredRun, model: ModelMeta) -> LabellingRecord:
         taxonomy=model.taxonomy if is_own else record.taxonomy,
         calibration=model.calibration,
         model_id=model.model_id,
+        head=None,
     )
 
 
@@ -123,10 +125,38 @@ def weights_id(model: ModelMeta) -> str:
 
 
 def with_calibration(stored: StoredRun, calibration: Calibration) -> LabellingRecord:
-    """Take another calibration for the model's classes."""
+    """Take another calibration for the model's classes, or for those of the head."""
     record = stored.record
+    if record.head is not None:
+        head = record.head.with_calibration(calibration)
+        return replace(record, calibration=calibration, head=head, model_id=_id_with(stored, head))
     model_id = content_id([stored.run.key.weights_id, record.source.taxonomy_id, calibration.to_dict()])
     return replace(record, calibration=calibration, model_id=model_id)
+
+
+def with_head(stored: StoredRun, head: ClassHead) -> LabellingRecord:
+    """Take the classes of a head, which follow from the embeddings.
+
+    Raises:
+        ConfigError: it was fitted on the embeddings of another model.
+    """
+    if head.model_weights_id != stored.run.key.weights_id:
+        problem = (
+            f"--head: it was fitted on embeddings of weights and configuration {head.model_weights_id}, those of "
+            f"{stored.place!r} are of {stored.run.key.weights_id}; fit one on this run, with fit_head"
+        )
+        raise ConfigError([problem])
+    return LabellingRecord(
+        source=head.taxonomy,
+        taxonomy=head.taxonomy,
+        calibration=head.calibration,
+        model_id=_id_with(stored, head),
+        head=head,
+    )
+
+
+def _id_with(stored: StoredRun, head: ClassHead) -> str:
+    return content_id([stored.run.key.weights_id, head.head_id])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +206,9 @@ def plan_relabelling(stored: StoredRun, output: str, record: LabellingRecord, co
         taxonomy_id=record.taxonomy.taxonomy_id,
         labelling_id=labelling_record.labelling_id(config),
     )
-    labeller = Labeller(record.taxonomy, calibration, config, model_id, stored.run.key.pipeline_id, regrouping)
+    labeller = Labeller(
+        record.taxonomy, calibration, config, model_id, stored.run.key.pipeline_id, regrouping, record.head
+    )
     before = stored.run.settings
     kept = replace(
         config,

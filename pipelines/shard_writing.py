@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from fal_model.spec import ClipSpec
 from fal_model.taxonomy import Taxonomy
 from pipelines import pixels, storage
+from pipelines.clip_truth import clip_truth
 from pipelines.clips import Clip
 from pipelines.records import CLIP_SPEC_KEY, SCHEMA_VERSION, SHARD, TAXONOMY_KEY, VERSION_KEY
 
@@ -22,16 +23,8 @@ COMPRESSION_LEVEL = 3
 
 
 def shard_row(video: Mapping[str, Any], clip: Clip, jpeg_quality: int) -> Row:
-    """Make the shard row of one clip of a labelled video.
-
-    A label with segments holds in a clip if it holds at one of its frames; a label of a video without segments holds
-    in all its clips, and at which frames is unknown.
-    """
-    segments = video["segments"]
-    frame_labels = None if segments is None else [_active(segments, t) for t in clip.frame_times_s]
-    timed = {s["label"] for s in segments or []}
-    untimed = [label for label in video["labels"] if label not in timed]
-    seen = sorted({label for labels in frame_labels or [] for label in labels} | set(untimed))
+    """Make the shard row of one clip of a labelled video."""
+    segments, truth = video["segments"], clip_truth(video, clip.frame_times_s)
     return {
         "video_id": video["video_id"],
         "clip_index": clip.index,
@@ -42,14 +35,10 @@ def shard_row(video: Mapping[str, Any], clip: Clip, jpeg_quality: int) -> Row:
         "flow_q": clip.flow_q_THWC.tobytes(),
         "flow_valid": clip.flow_valid_T.tolist(),
         "camera": clip.camera_T23.ravel().tolist(),
-        "labels": seen,
-        "frame_labels": None if untimed else frame_labels,
+        "labels": truth.labels,
+        "frame_labels": truth.frame_labels,
         "segments": None if segments is None else _overlapping(segments, clip.start_s, clip.end_s),
     }
-
-
-def _active(segments: Sequence[Mapping[str, Any]], time_s: float) -> list[str]:
-    return sorted({s["label"] for s in segments if s["start_s"] <= time_s < s["end_s"]})
 
 
 def _overlapping(segments: Sequence[Mapping[str, Any]], start_s: float, end_s: float) -> list[Row]:

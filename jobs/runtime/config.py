@@ -25,6 +25,7 @@ from fal_model.spec import ClipSpec
 from jobs.runtime.serve_config import ServeSection
 from pipelines.config import LabelConfig, PrepareConfig, Resources, ScanConfig
 from pipelines.exporters.settings import ExportConfig
+from pipelines.head_settings import HeadConfig
 from pipelines.importers.settings import ImportConfig
 from pipelines.limits import DecodeLimits
 from pipelines.planning import PlanConfig
@@ -151,6 +152,7 @@ class FalConfig:
     importing: ImportConfig = field(default_factory=ImportConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     show: ShowConfig = field(default_factory=ShowConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)

@@ -16,7 +16,7 @@ from jobs.runtime.config import FalConfig
 from jobs.runtime.label import lines_of, shown_settings, summarise, track
 from jobs.runtime.progress import progress
 from jobs.runtime.tracking import tracked_run
-from pipelines import manifest, part_pool, relabelling, run_lock, storage
+from pipelines import head_files, manifest, part_pool, relabelling, run_lock, storage
 from pipelines.labelling_record import LabellingRecord
 from pipelines.regrouping import read_class_map
 from pipelines.relabelling import RelabelPlan, StoredRun
@@ -27,6 +27,7 @@ ARGUMENTS = (
     Argument("output", "folder or s3:// prefix of the new labels; another one than the input"),
     Argument("model", "directory of a model with the same weights and another calibration or texts", is_required=False),
     Argument("calibration", "calibration.json for the model's classes, in place of its own", is_required=False),
+    Argument("head", "head of fit_head: classes that the model was not trained for", is_required=False),
     Argument("taxonomy", "new label tree: .yaml, .json or .csv", is_required=False),
     Argument("class-map", "which classes are renamed or merged: .yaml or .json of old ids to new", is_required=False),
 )
@@ -78,6 +79,9 @@ def open_task(options: dict[str, str], config: FalConfig) -> RelabelTask:
 def _check_options(options: dict[str, str]) -> None:
     if options["model"] and options["calibration"]:
         raise ConfigError(["--calibration: a model has its own; give one of --model and --calibration"])
+    for name in ("model", "calibration"):
+        if options["head"] and options[name]:
+            raise ConfigError([f"--head: it has classes and calibration of its own; give one of --head and --{name}"])
 
 
 def _record_of(stored: StoredRun, options: dict[str, str]) -> LabellingRecord:
@@ -85,6 +89,8 @@ def _record_of(stored: StoredRun, options: dict[str, str]) -> LabellingRecord:
     record = stored.record
     if options["model"]:
         record = relabelling.with_model(stored, read_meta(locate(options["model"])))
+    if options["head"]:
+        record = relabelling.with_head(stored, head_files.read_head(storage.absolute(options["head"])))
     if options["calibration"]:
         record = relabelling.with_calibration(stored, read_calibration(options["calibration"], record.source))
     if options["taxonomy"]:
