@@ -3,7 +3,7 @@
     python bench/label_flow.py --work DIR [--models fal-nano fal-tiny] [--videos 300] [--decoders 1]
 
 Reads the recordings in the folder named by FAL_REAL_VIDEOS. Alone means: in a process of its own, without Ray, one
-after the other, everything in memory. The job's rate is taken between its first and its last finished part, by the
+after the other, everything in memory, the same parts and so the same batches (the last one of a part is not full). The job's rate is taken between its first and its last finished part, by the
 times of their marks; what it takes to start Ray, the workers and the model is in a column of its own. Prints a Markdown
 table.
 """
@@ -17,10 +17,12 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,20 +32,22 @@ from bench.real_videos import real_folder
 from fal_model.model import FALModel
 from fal_model.presets import preset
 from fal_model.spec import ClipSpec
+from pipelines import label_parts
 from pipelines.clip_batches import ClipArrays
 from pipelines.limits import DecodeLimits
 from pipelines.predict import ClipPredictor
 from pipelines.prepare import BatchPreparer
+from pipelines.records import MANIFEST
 from pipelines.standin_classes import standin_taxonomy
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = ("surveillance-fights", "infrared-aircraft", "falls", "activitynet")
-BATCH_CLIPS, PART_VIDEOS, CLASSES = 16, 8, 16
+BATCH_CLIPS, PART_VIDEOS, CLASSES = 16, 32, 16
 MOST_BATCHES = 12
 """Batches over which the model alone is measured."""
 HEAD = (
     "| model | videos | clips | decoding alone, videos/s | model alone, videos/s | job, videos/s | of the slower alone "
-    "| start and end, s | pixels handed over, MiB | object store, most MiB |\n|" + "---|" * 10
+    "| clips per batch of 16 | start and end, s | pixels handed over, MiB | object store, most MiB |\n|" + "---|" * 11
 )
 
 
@@ -72,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         share = rate / min(decode_rate, model_rate)
         print(
             f"| {name} | {num_videos} | {decoded.num_clips} | {decode_rate:.2f} | {model_rate:.2f} | {rate:.2f} "
-            f"| {share:.0%} | {rest_s:.0f} | {decoded.num_clips * _clip_mib(preset(name).clip):.0f} "
+            f"| {share:.0%} | {decoded.num_clips / decoded.num_batches:.1f} | {rest_s:.0f} | {decoded.num_clips * _clip_mib(preset(name).clip):.0f} "
             f"| {store_mib:.0f} |",
             flush=True,
         )
@@ -125,12 +129,15 @@ def _batch_alone_s(model: Path) -> float:
 def _decode(videos: Path, spec: ClipSpec) -> Decoded:
     """Prepare every batch of the corpus, as one decode worker does, and throw it away."""
     rows = [{"video_id": path.name, "uri": str(path)} for path in sorted(videos.iterdir())]
+    manifest = pa.Table.from_pylist(rows, schema=MANIFEST)
+    parts = label_parts.plan_parts(manifest, [""] * len(rows), "", PART_VIDEOS)  # as the job cuts it
+    rows, borders = parts.table.to_pylist(), np.cumsum([0, *parts.sizes]).tolist()
     num_clips = num_batches = 0
     with BatchPreparer(spec, DecodeLimits(), BATCH_CLIPS) as preparer:
         list(preparer.batches(rows[:1]))  # starts the decoding process
         start = time.monotonic()
-        for at in range(0, len(rows), PART_VIDEOS):
-            for meta, _, _ in preparer.batches(rows[at : at + PART_VIDEOS]):
+        for first, last in pairwise(borders):
+            for meta, _, _ in preparer.batches(rows[first:last]):
                 num_clips += len(meta.clips)
                 num_batches += bool(meta.clips)
         return Decoded(time.monotonic() - start, num_clips, num_batches)

@@ -28,6 +28,7 @@ from bench.chaos_corpus import ensure_model, job_command
 from bench.processes import commands_below
 from pipelines.video_writer import write_video
 
+BYTES_PER_BLOCK = 512
 EVERY_S = 0.5
 KINDS = {
     "decode worker": "PrepareItems",
@@ -115,15 +116,16 @@ def _pss_kib(pid: int) -> int:
 
 
 def _store_kib(pid: int) -> int:
-    """Return how much of its object store a raylet has touched: what it held at once, and keeps."""
-    total_kib, is_store = 0, False
+    """Return how much of its object store was ever written, by whichever process: what it held at once, at most.
+
+    Asked of the file, which has no name any more: the raylet's own memory has only what the raylet has touched.
+    """
+    total_bytes = 0
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-            if "-" in line.split(" ", 1)[0]:  # the head of a mapping; its numbers come after it
-                is_store = "plasma" in line
-            elif is_store and line.startswith("Rss:"):
-                total_kib += int(line.split()[1])
-    return total_kib
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            if "plasma" in str(descriptor.readlink()):
+                total_bytes += descriptor.stat().st_blocks * BYTES_PER_BLOCK
+    return total_bytes >> 10
 
 
 if __name__ == "__main__":
