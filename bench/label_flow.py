@@ -3,9 +3,9 @@
     python bench/label_flow.py --work DIR [--models fal-nano fal-tiny] [--videos 300] [--decoders 1]
 
 Reads the recordings in the folder named by FAL_REAL_VIDEOS. Alone means: in a process of its own, without Ray, one
-after the other, everything in memory, the same parts and so the same batches (the last one of a part is not full). The job's rate is taken between its first and its last finished part, by the
-times of their marks; what it takes to start Ray, the workers and the model is in a column of its own. Prints a Markdown
-table.
+after the other, everything in memory, the same parts and so the same batches (the last one of a part is not full). The
+job's rate is taken between its first and its last finished part, by the times of their marks; what it takes to start
+Ray, the workers and the model is in a column of its own. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def main(argv: list[str] | None = None) -> int:
         share = rate / min(decode_rate, model_rate)
         print(
             f"| {name} | {num_videos} | {decoded.num_clips} | {decode_rate:.2f} | {model_rate:.2f} | {rate:.2f} "
-            f"| {share:.0%} | {decoded.num_clips / decoded.num_batches:.1f} | {rest_s:.0f} | {decoded.num_clips * _clip_mib(preset(name).clip):.0f} "
-            f"| {store_mib:.0f} |",
+            f"| {share:.0%} | {decoded.num_clips / decoded.num_batches:.1f} | {rest_s:.0f} "
+            f"| {decoded.num_clips * _clip_mib(preset(name).clip):.0f} | {store_mib:.0f} |",
             flush=True,
         )
     return 0
