@@ -104,7 +104,7 @@ def _memory(driver: int) -> Iterator[tuple[str, int]]:
             if word in command:
                 yield kind, _pss_kib(pid)
         if command.split("\0")[0].endswith(RAYLET):
-            yield STORE, _store_kib(pid)
+            yield STORE, store_bytes(pid) >> 10
 
 
 def _pss_kib(pid: int) -> int:
@@ -115,8 +115,8 @@ def _pss_kib(pid: int) -> int:
     return 0
 
 
-def _store_kib(pid: int) -> int:
-    """Return how much of its object store was ever written, by whichever process: what it held at once, at most.
+def store_bytes(pid: int) -> int:
+    """Return how much of a raylet's object store was ever written, by whichever process: what it held at once, at most.
 
     Asked of the file, which has no name any more: the raylet's own memory has only what the raylet has touched.
     """
@@ -125,7 +125,7 @@ def _store_kib(pid: int) -> int:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             if "plasma" in str(descriptor.readlink()):
                 total_bytes += descriptor.stat().st_blocks * BYTES_PER_BLOCK
-    return total_bytes >> 10
+    return total_bytes
 
 
 if __name__ == "__main__":
