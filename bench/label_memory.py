@@ -4,7 +4,8 @@
 
 The videos are tiny and all the same bytes under other names, so that the number of videos is what grows. Every half
 second the private and shared-by-share memory (PSS) of each process below the job is read; the highest of each kind is
-kept. Prints a Markdown table, MiB.
+kept; that of the driver while a model worker lives, and from then on, when it writes the report. The report lists at
+most so many videos (``MAX_VIDEOS`` in ``pipelines/report_data.py``). Prints a Markdown table, MiB.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ KINDS = {
     "model worker": "PredictBatches",
     "merge": "ray::merge_part",
 }
-DRIVER, STORE, RAYLET = "driver", "object store", "raylet/raylet"
+DRIVER, REPORT, STORE, RAYLET = "driver, labelling", "driver, report", "object store", "raylet/raylet"
 FPS, NUM_FRAMES, SIZE_PX = 10, 8, (48, 64)
 RAY = ("ray.address=local", "ray.num_cpus=4", "ray.object_store_mib=200")
 
@@ -47,13 +48,15 @@ def main(argv: list[str] | None = None) -> int:
     work = Path(options.work).absolute()
     work.mkdir(parents=True, exist_ok=True)
     model = ensure_model(work)
-    print(f"| videos | s | {' | '.join([DRIVER, *KINDS])} | {STORE} |\n|{'---|' * (4 + len(KINDS))}", flush=True)
+    print(
+        f"| videos | s | {' | '.join([DRIVER, REPORT, *KINDS])} | {STORE} |\n|{'---|' * (5 + len(KINDS))}", flush=True
+    )
     for num_videos in options.videos:
         folder, output = _corpus(work, num_videos), work / f"out-{num_videos}"
         shutil.rmtree(output, ignore_errors=True)
         start = time.monotonic()
         peaks = watch([*job_command(folder, model, 64), *RAY, "--output", str(output)])
-        row = [f"{peaks.get(kind, 0) / 1024:.0f}" for kind in (DRIVER, *KINDS, STORE)]
+        row = [f"{peaks.get(kind, 0) / 1024:.0f}" for kind in (DRIVER, REPORT, *KINDS, STORE)]
         print(f"| {num_videos} | {time.monotonic() - start:.0f} | {' | '.join(row)} |", flush=True)
     return 0
 
@@ -98,8 +101,10 @@ def watch(command: list[str]) -> dict[str, int]:
 
 def _memory(driver: int) -> Iterator[tuple[str, int]]:
     """Yield the kind and the memory of every process of the job that is of one of the kinds, KiB."""
-    yield DRIVER, _pss_kib(driver)
-    for pid, command in commands_below(driver).items():
+    commands = commands_below(driver)
+    is_labelling = any(KINDS["model worker"] in command for command in commands.values())
+    yield DRIVER if is_labelling else REPORT, _pss_kib(driver)
+    for pid, command in commands.items():
         for kind, word in KINDS.items():
             if word in command:
                 yield kind, _pss_kib(pid)

@@ -88,7 +88,7 @@ def item_table(part: str, item_index: int = 3, videos: Sequence[int] = (), attem
 
 def label_in_process(videos: Path, output: Path, model_dir: Path, label: LabelConfig) -> list[dict[str, Any]]:
     """Label a folder of videos through the job's own stages, without Ray, and return the rows of ``labels``."""
-    plan, parts = begin_run(videos, output, model_dir, 100, label)
+    plan, parts = begin_run(videos, output, model_dir, 1000, label)
     preparing, predicting = PrepareItems(plan), PredictBatches(plan)
     acks = [predicting(row).to_pylist()[0] for row in preparing(item_table(parts.names[0]))]
     preparing.preparer.close()
