@@ -127,7 +127,7 @@ def judge(error: Exception) -> Verdict | None:
         verdict = Verdict(StoreError(errno.EHOSTUNREACH, text), True, is_about_store=True)
     elif isinstance(error, TimeoutError):  # ours: the time for the whole operation is over
         verdict = Verdict(OSError(errno.EIO, "the store is silent or too slow"), True)
-    elif isinstance(error, (boto.FlexibleChecksumError, OSError, *S3_RETRYABLE_ERRORS)):
+    elif isinstance(error, (boto.FlexibleChecksumError, boto.IncompleteReadError, OSError, *S3_RETRYABLE_ERRORS)):
         verdict = Verdict(OSError(errno.EIO, text), True)
     elif isinstance(error, boto.ParamValidationError):
         verdict = Verdict(OSError(errno.EINVAL, text), False)
