@@ -12,6 +12,7 @@ import pytest
 
 from bench.relabel_corpus import made_up_predictions
 from fal_model.calibration import Calibration, Scaling
+from fal_model.class_head import ClassHead
 from fal_model.errors import OutputError
 from fal_model.taxonomy import Node, Taxonomy
 from pipelines import labelling, tables
@@ -127,6 +128,46 @@ def test_predictions_of_other_classes_are_refused() -> None:
     words = f"the predictions are of {K} classes, the taxonomy has {len(other.taxonomy)}"
     with pytest.raises(OutputError, match=words):
         labelling.label_table(predictions_of(("a", 0)), other)
+
+
+def with_head(dim: int) -> Labeller:
+    tree = Taxonomy([Node("warm", "Warm"), Node("cold", "Cold"), Node("icy", "Icy", "cold")])
+    weight_KE = np.random.default_rng(0).normal(size=(3, dim)).astype(np.float32)
+    head = ClassHead(
+        taxonomy=tree,
+        calibration=Calibration(),
+        model_weights_id="w",
+        weight_KE=weight_KE,
+        bias_K=np.zeros(3, np.float32),
+    )
+    config = LabelConfig(threshold=0.01, segment_threshold=0.01)
+    return Labeller(tree, Calibration(), config, "m", SPEC.pipeline_id, None, head)
+
+
+def test_a_head_says_of_each_frame_what_it_says_of_the_clip() -> None:
+    labeller, table = with_head(D), predictions_of(("a", 0), ("a", 1), ("b", 0))
+    assert labeller.head is not None
+    (a, b) = (video.predictions for video in labelling.stored_videos(table, labeller))
+    assert np.array_equal(a.logits_NK, labeller.head.logits(tables.matrix(table["embedding"])[:2]))
+    assert a.frame_logits_NTK.shape == (2, T, 3)
+    assert (a.frame_logits_NTK == a.logits_NK[:, None]).all()
+    assert a.offsets_NTL2.shape == (2, T, 2, 2)
+    assert b.logits_NK.shape == (1, 3)
+    for row in labelling.label_table(table, labeller).to_pylist():
+        assert row["segments"]
+        assert all(segment["start_s"] % 2 == segment["end_s"] % 2 == 0 for segment in row["segments"])
+
+
+def test_a_video_alone_has_from_a_head_what_it_has_among_others() -> None:
+    labeller, ids = with_head(D), [(i, n) for i in "abcdefgh" for n in range(3)]
+    together = labelling.label_table(predictions_of(*ids), labeller).to_pylist()
+    alone = [labelling.label_table(predictions_of(*[(i, n) for n in range(3)]), labeller) for i in "abcdefgh"]
+    assert [table.to_pylist()[0] for table in alone] == together
+
+
+def test_embeddings_of_another_size_are_no_food_for_a_head() -> None:
+    with pytest.raises(OutputError, match=rf"the predictions have embeddings of {D} numbers, the head takes 5"):
+        labelling.label_table(predictions_of(("a", 0)), with_head(5))
 
 
 def test_a_video_that_is_torn_apart_is_refused() -> None:
