@@ -1,6 +1,6 @@
 """Long videos: memory while they grow from a minute to hours, and what sharing one out among workers costs and brings.
 
-    python bench/long_videos.py --work DIR [--minutes 1 60 180] [--piece-windows 60]
+    python bench/long_videos.py --work DIR [--minutes 1 60 180] [--piece-windows 360]
 
 Makes videos of a small picture with a keyframe every two seconds, once. Each is prepared as a whole and in ranges of
 windows, by one process and by two. Peak memory is that of the decoding process and of the one that gathers its clips.
@@ -88,7 +88,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", required=True, help="folder for the videos; kept")
     parser.add_argument("--minutes", type=int, nargs="+", default=[1, 60, 180], help="lengths of the videos")
-    parser.add_argument("--piece-windows", type=int, default=60, help="windows of a range")
+    parser.add_argument("--piece-windows", type=int, default=360, help="windows of a range")
     return parser.parse_args(argv)
 
 

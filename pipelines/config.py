@@ -18,7 +18,8 @@ class LabelConfig:
         part_videos: About how many videos share a part, the unit of resuming and of output files; at most twice as many
             parts are made as this asks for.
         batch_clips: Clips per model batch.
-        piece_windows: Most windows of one video that one worker does; a longer video is shared out among workers.
+        piece_windows: Most windows of one video that one worker does; a longer video is shared out among workers, each of
+            which fetches it and reads its packets. As it is, an hour of windows of ten seconds.
         threshold: Lowest calibrated score of a label in the output; None takes those that were fitted for each class.
         segment_threshold: Lowest calibrated score of a frame that belongs to a segment; None takes the fitted ones.
         max_labels: Most labels per video in the output, best first.
@@ -30,7 +31,7 @@ class LabelConfig:
 
     part_videos: Annotated[int, Range(ge=1, le=100_000)] = 64
     batch_clips: Annotated[int, Range(ge=1, le=4096)] = 16
-    piece_windows: Annotated[int, Range(ge=1, le=1_000_000)] = 60
+    piece_windows: Annotated[int, Range(ge=1, le=1_000_000)] = 360
     threshold: Annotated[float, Range(ge=0, le=1)] | None = None
     segment_threshold: Annotated[float, Range(ge=0, le=1)] | None = None
     max_labels: Annotated[int, Range(ge=1, le=10_000)] = 50
