@@ -18,8 +18,8 @@ class LabelConfig:
         part_videos: About how many videos share a part, the unit of resuming and of output files; at most twice as many
             parts are made as this asks for.
         batch_clips: Clips per model batch.
-        piece_windows: Most windows of one video that one worker does; a longer video is shared out among workers, and each
-            of them fetches it and reads its packets. As it is, an hour of windows of ten seconds.
+        piece_windows: Most windows of one video that one worker does; a longer video is shared out among workers, and
+            each of them fetches it and reads its packets. As it is, an hour of windows of ten seconds.
         threshold: Lowest calibrated score of a label in the output; None takes those that were fitted for each class.
         segment_threshold: Lowest calibrated score of a frame that belongs to a segment; None takes the fitted ones.
         max_labels: Most labels per video in the output, best first.
