@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
+from tests.helpers.browser import drawn_by_script
 
 
 class Page(HTMLParser):
@@ -50,34 +46,6 @@ def page_of(uri: str) -> Page:
     return Page(Path(uri).read_text(encoding="utf-8"))
 
 
-def browser() -> str:
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-    if not found:
-        reason = "needs chromium, chromium-browser or google-chrome to open the report"
-        if os.environ.get("CI"):
-            pytest.fail(f"CI {reason}")
-        pytest.skip(reason)
-    return found[0]
-
-
 def opened(uri: str, tmp_path: Path, address: str = "") -> Page:
     """Open the page, let its script finish, and return what is then on it; complaints of the browser are errors."""
-    flags = [
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--enable-logging=stderr", "--virtual-time-budget=3000", f"--user-data-dir={tmp_path / 'browser'}"),
-    ]
-    done = subprocess.run(
-        [browser(), *flags, "--dump-dom", f"{Path(uri).as_uri()}{address}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    opening = re.search(r"<html[^>]*>", done.stdout)
-    assert opening
-    assert "data-error" not in opening.group()
-    assert "data-pwned" not in opening.group()
-    assert "data-ready" in opening.group()
-    return Page(done.stdout)
+    return Page(drawn_by_script(f"{Path(uri).as_uri()}{address}", tmp_path / "browser"))

@@ -1,8 +1,5 @@
 import json
-import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from fal_model.taxonomy import Node, Taxonomy
 from pipelines import class_map
 from pipelines.class_map import Relation
 from pipelines.taxonomy_page import Link, Links, main, page_of, public_links, render
+from tests.helpers.browser import drawn_by_script
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTACK = '"><script>document.documentElement.dataset.pwned = 1</script><img src=x onerror=alert(1)>'
@@ -197,25 +195,7 @@ def test_what_is_no_tree_is_said_and_nothing_is_written(tmp_path: Path, capsys: 
 
 def opened(page: Path, address: str = "") -> Page:
     """Open the page, let its script finish, and return what is then on it; complaints of the browser are errors."""
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-    if not found:
-        reason = "needs chromium, chromium-browser or google-chrome to open the page"
-        if os.environ.get("CI"):
-            pytest.fail(f"CI {reason}")
-        pytest.skip(reason)
-    flags = [
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--enable-logging=stderr", "--virtual-time-budget=3000", f"--user-data-dir={page.parent / 'browser'}"),
-    ]
-    command = [found[0], *flags, "--dump-dom", f"{page.as_uri()}{address}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr, done.stderr
-    opening = re.search(r"<html[^>]*>", done.stdout)
-    assert opening
-    assert "data-ready" in opening.group()
-    assert "data-pwned" not in opening.group()
-    return Page(done.stdout)
+    return Page(drawn_by_script(f"{page.as_uri()}{address}", page.parent / "browser"))
 
 
 @pytest.mark.slow

@@ -1,16 +1,14 @@
 """The page of the server in a real browser, without a server: its script is handed an answer."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.runtime.http_api import PAGE
+from tests.helpers.browser import drawn
 
 NAMES = {"sport": "Sport", "run": "Running", "jump": "Jumping"}
 ROW = {
@@ -28,16 +26,6 @@ ROW = {
 }
 
 
-def browser() -> str:
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-    if not found:
-        reason = "needs chromium, chromium-browser or google-chrome to open the page"
-        if os.environ.get("CI"):
-            pytest.fail(f"CI {reason}")
-        pytest.skip(reason)
-    return found[0]
-
-
 def shown(tmp_path: Path, thresholds: dict[str, float], slider: int | None) -> dict[str, Any]:
     """Open the page with an answer and the slider where it is put; return what it names, from what is then drawn."""
     move = "" if slider is None else f'$("threshold").value = {slider}; $("threshold").oninput();'
@@ -53,15 +41,8 @@ def shown(tmp_path: Path, thresholds: dict[str, float], slider: int | None) -> d
     page = tmp_path / "page.html"
     text = PAGE.read_text(encoding="utf-8")
     page.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    flags = [
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--virtual-time-budget=1000", f"--user-data-dir={tmp_path / 'browser'}"),
-    ]
-    done = subprocess.run(
-        [browser(), *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    elements = drawn(page.as_uri(), tmp_path / "browser")
+    title = re.search(r"<title>(.*?)</title>", elements)
     assert title
     found: dict[str, Any] = json.loads(title.group(1))
     return found
