@@ -13,8 +13,8 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-def drawn(address: str, profile: Path) -> str:
-    """Open a page, let its script finish, and return its elements as they are then; complaints are errors.
+def drawn(address: str, profile: Path) -> tuple[str, str]:
+    """Open a page, let its script finish, and return its elements as they are then, and what the browser says.
 
     Without a browser the test is skipped, and in CI it fails.
     """
@@ -31,13 +31,13 @@ def drawn(address: str, profile: Path) -> str:
     ]
     command = [found[0], *flags, "--dump-dom", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr, done.stderr
-    return done.stdout
+    return done.stdout, done.stderr
 
 
 def drawn_by_script(address: str, profile: Path) -> str:
-    """Open a page whose script says that it is ready, and return its elements; nothing foreign may have run."""
-    elements = drawn(address, profile)
+    """Open a page whose script says that it is ready, and return its elements; complaints are errors."""
+    elements, said = drawn(address, profile)
+    assert "CONSOLE" not in said, said
     opening = re.search(r"<html[^>]*>", elements)
     assert opening
     assert "data-error" not in opening.group()

@@ -41,7 +41,7 @@ def shown(tmp_path: Path, thresholds: dict[str, float], slider: int | None) -> d
     page = tmp_path / "page.html"
     text = PAGE.read_text(encoding="utf-8")
     page.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    elements = drawn(page.as_uri(), tmp_path / "browser")
+    elements, _ = drawn(page.as_uri(), tmp_path / "browser")
     title = re.search(r"<title>(.*?)</title>", elements)
     assert title
     found: dict[str, Any] = json.loads(title.group(1))
