@@ -3,7 +3,7 @@
     python bench/chaos.py --work DIR [--seeds 0 1 2] [--victims driver decoder decoder_child model raylet]
 
 For each victim and seed a job is started on a fresh folder, one of its processes gets SIGKILL at a random moment: so
-many parts are done, and a little later. The job is run again until it ends with 0. Then every table file is compared
+many batches are predicted, and a little later; within the first third, while every stage is at work. The job is run again until it ends with 0. Then every table file is compared
 with those of the undisturbed run. A private Ray for the driver and its workers; a cluster of two nodes for a raylet.
 """
 
@@ -32,7 +32,7 @@ VICTIMS = ("driver", "decoder", "decoder_child", "model", "raylet")
 MAX_RUNS = 4
 PATIENCE_S = 120.0
 POLL_S = 0.02
-MAX_DELAY_S = 1.0
+MAX_DELAY_S = 0.5
 PROCESS_NAMES = {"decoder": "PrepareItems", "decoder_child": "pipelines.decode_worker", "model": "PredictBatches"}
 
 
@@ -44,6 +44,7 @@ class Trial:
         victim: What was killed.
         seed: Of the moment and the choice.
         killed_s: When, seconds after the first worker was there; None if nothing was left to kill.
+        num_batches: Batches that were predicted at that moment.
         parts_done: Parts that were finished at that moment.
         codes: Exit code of each run.
         seconds: Of all runs.
@@ -53,6 +54,7 @@ class Trial:
     victim: str
     seed: int
     killed_s: float | None
+    num_batches: int
     parts_done: int
     codes: list[int]
     seconds: float
@@ -60,7 +62,9 @@ class Trial:
 
     def line(self) -> str:
         """Return the row of the log."""
-        when = "nothing to kill" if self.killed_s is None else f"{self.killed_s:.1f} s, {self.parts_done} parts done"
+        when = "nothing to kill"
+        if self.killed_s is not None:
+            when = f"{self.killed_s:.1f} s, {self.num_batches} batches predicted, {self.parts_done} parts done"
         verdict = "identical" if self.is_identical else "DIFFERENT"
         codes = " ".join(map(str, self.codes))
         return f"| {self.victim} | {self.seed} | {when} | {codes} | {self.seconds:.0f} | {verdict} |"
@@ -108,7 +112,8 @@ def _trial(work: Path, command: list[str], clean: dict[str, str], victim: str, s
     with _cluster(victim) as cluster:
         address = cluster.address if cluster else None
         with _started(command, output, address) as job:
-            killed_s, parts_done = _disturb(job, output, victim, dice, len(clean) // 3, cluster)
+            killed_s, num_batches = _disturb(job, output, victim, dice, len(clean) // 3, cluster)
+            parts_done = len(label_parts.read_marks(str(output)))
             codes.append(job.wait())
         while codes[-1] and len(codes) < MAX_RUNS:
             with _started(command, output, address) as job:
@@ -117,6 +122,7 @@ def _trial(work: Path, command: list[str], clean: dict[str, str], victim: str, s
         victim=victim,
         seed=seed,
         killed_s=killed_s,
+        num_batches=num_batches,
         parts_done=parts_done,
         codes=codes,
         seconds=time.monotonic() - start,
@@ -160,22 +166,28 @@ def _disturb(
     num_parts: int,
     cluster: chaos_cluster.TwoNodes | None,
 ) -> tuple[float | None, int]:
-    """Kill at a moment drawn by ``dice``; return when, counted from the first worker, and after how many parts."""
+    """Kill at a moment drawn by ``dice``; return when, counted from the first worker, and after how many batches."""
     _wait_until(job, lambda: bool(own_pids(PROCESS_NAMES.get(victim, "PrepareItems"))))
-    start, wanted = time.monotonic(), dice.randrange(num_parts // 3)
-    _wait_until(job, lambda: len(label_parts.read_marks(str(output))) >= wanted)
+    start, wanted = time.monotonic(), dice.randrange(num_parts // 3)  # a part has at least one batch
+    predicted: set[str] = set()
+
+    def has_come() -> bool:
+        # They are gone again once their part is merged.
+        predicted.update(str(path) for path in (output / "_fal" / "batches").glob("*/*/*.parquet"))
+        return len(predicted) >= wanted
+
+    _wait_until(job, has_come)
     until_s = time.monotonic() + dice.uniform(0.0, MAX_DELAY_S)
-    _wait_until(job, lambda: time.monotonic() >= until_s)
-    parts_done = len(label_parts.read_marks(str(output)))
+    _wait_until(job, lambda: has_come() and time.monotonic() >= until_s)
     pids = [job.pid] if victim == "driver" else own_pids(PROCESS_NAMES.get(victim, ""))
     if not pids or job.poll() is not None:
-        return None, parts_done
+        return None, len(predicted)
     if cluster is not None:
         cluster.kill_second()
     else:
         with suppress(ProcessLookupError):
             os.kill(dice.choice(pids), signal.SIGKILL)
-    return time.monotonic() - start, parts_done
+    return time.monotonic() - start, len(predicted)
 
 
 def _wait_until(job: subprocess.Popen[bytes], is_so: Callable[[], bool]) -> None:
