@@ -3,8 +3,9 @@
     python bench/chaos.py --work DIR [--seeds 0 1 2] [--victims driver decoder decoder_child model raylet]
 
 For each victim and seed a job is started on a fresh folder, one of its processes gets SIGKILL at a random moment: so
-many batches are predicted, and a little later; within the first third, while every stage is at work. The job is run again until it ends with 0. Then every table file is compared
-with those of the undisturbed run. A private Ray for the driver and its workers; a cluster of two nodes for a raylet.
+many batches are predicted, and a little later; within the first third, while every stage is at work. The job is run
+again until it ends with 0. Then every table file is compared with those of the undisturbed run. A private Ray for the
+driver and its workers; a cluster of two nodes for a raylet.
 """
 
 from __future__ import annotations
