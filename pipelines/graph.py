@@ -11,6 +11,7 @@ import math
 import os
 import re
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -37,6 +38,8 @@ from pipelines.standin import StandinCorpus
 # A video that kills its decoder kills a child process, never an actor; where an actor dies anyway (out of memory) its
 # part is tried again this often, then the job ends with an error instead of retrying for ever.
 MAX_TASK_RETRIES = 2
+CPUS_PER_MERGE = 8
+"""A merge is a small part of what it takes to decode and predict its videos."""
 IN_FLIGHT = 2
 """Tasks that a worker has at once: one in work, one that waits."""
 MAX_INIT_DEATHS = 3
@@ -71,7 +74,8 @@ def label_corpus(
         FalError: something failed that is no video's fault.
     """
     _configure_ray_data(NO_PROGRESS_TIMEOUT_S + 2 * plan.stall_s)
-    run = LabelRun(plan.merge, parts, todo, _Merges(), report)
+    num_cpus = int(ray.cluster_resources().get("CPU", 1))
+    run = LabelRun(plan.merge, parts, todo, _Merges(max(2, num_cpus // CPUS_PER_MERGE)), report)
     while items := run.missing():
         for ack in _acks(plan, resources, items):
             run.add(ack)
@@ -80,11 +84,20 @@ def label_corpus(
 
 
 class _Merges:
-    """Merges as tasks of Ray: started as parts complete, looked after between acknowledgements."""
+    """Merges as tasks of Ray: started as parts complete, looked after between acknowledgements.
 
-    def __init__(self) -> None:
+    They claim no core, for they must not wait until the decoders are done. So only some run at once: Ray would start a
+    process for each, and where many small parts complete together these would cost more than the merges.
+
+    Args:
+        max_running: How many run at once.
+    """
+
+    def __init__(self, max_running: int) -> None:
         self._merge = ray.remote(num_cpus=0, max_retries=MAX_TASK_RETRIES)(merge.merge_part)
+        self._max_running = max_running
         self._running: dict[Any, int] = {}
+        self._waiting: deque[tuple[merge.MergePlan, int, str, Sequence[merge.Batch], Sequence[Failure]]] = deque()
 
     def start(
         self,
@@ -94,8 +107,14 @@ class _Merges:
         batches: Sequence[merge.Batch],
         lost: Sequence[Failure],
     ) -> None:
-        """Start the merge of a part."""
-        self._running[self._merge.remote(plan, part_index, part, batches, lost)] = part_index
+        """Start the merge of a part, or let it wait for its turn."""
+        self._waiting.append((plan, part_index, part, batches, lost))
+        self._fill_up()
+
+    def _fill_up(self) -> None:
+        while self._waiting and len(self._running) < self._max_running:
+            task = self._waiting.popleft()
+            self._running[self._merge.remote(*task)] = task[1]
 
     def ready(self, *, is_last: bool) -> Iterator[tuple[int, PartCounts]]:
         """Yield the merges that are done; all of them, waited for, when no more will be started."""
@@ -104,6 +123,7 @@ class _Merges:
             if not done:
                 return
             part_index = self._running.pop(done[0])
+            self._fill_up()
             try:
                 yield part_index, ray.get(done[0])
             except ray.exceptions.RayError as error:

@@ -43,6 +43,25 @@ class Assassin(threading.Thread):
         self.join()
 
 
+class Census(threading.Thread):
+    """Counts how many processes of a kind there are at once, at most."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+        self._word = word
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(POLL_S):
+            self.most = max(self.most, len(own_pids(self._word)))
+
+    def end(self) -> int:
+        self._over.set()
+        self.join()
+        return self.most
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_workers_may_be_killed_and_nothing_is_lost_or_twice(tmp_path: Path, ray_local: tuple[str, ...]) -> None:
@@ -55,7 +74,10 @@ def test_workers_may_be_killed_and_nothing_is_lost_or_twice(tmp_path: Path, ray_
         places = ["--input", str(videos), "--output", str(tmp_path / name), "--model", str(model)]
         return label_corpus.main([*places, "tracking.is_enabled=false", *settings])
 
+    census = Census("ray::merge_part")
+    census.start()
     assert run("clean") == 0
+    assert 1 <= census.end() <= 2  # six parts and more complete almost together; each would start a process
     assassin = Assassin("PredictBatches", "PrepareItems")
     assassin.start()
     try:
