@@ -3,7 +3,7 @@
     python bench/chaos.py --work DIR [--seeds 0 1 2] [--victims driver decoder decoder_child model raylet]
 
 For each victim and seed a job is started on a fresh folder, one of its processes gets SIGKILL at a random moment: so
-many batches are predicted, and a little later; within the first third, while every stage is at work. The job is run
+many batches are predicted, and a little later; workers within the first third, while every stage works. The job is run
 again until it ends with 0. Then every table file is compared with those of the undisturbed run. A private Ray for the
 driver and its workers; a cluster of two nodes for a raylet.
 """
@@ -169,7 +169,8 @@ def _disturb(
 ) -> tuple[float | None, int]:
     """Kill at a moment drawn by ``dice``; return when, counted from the first worker, and after how many batches."""
     _wait_until(job, lambda: bool(own_pids(PROCESS_NAMES.get(victim, "PrepareItems"))))
-    start, wanted = time.monotonic(), dice.randrange(num_parts // 3)  # a part has at least one batch
+    # A part has at least one batch. Workers are at work in the first third; the driver is to the end.
+    start, wanted = time.monotonic(), dice.randrange(num_parts if victim == "driver" else num_parts // 3)
     predicted: set[str] = set()
 
     def has_come() -> bool:
