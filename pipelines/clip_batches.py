@@ -188,6 +188,13 @@ class ClipOutputs:
     offsets_BTL2: npt.NDArray[np.uint8]
     embedding_BD: npt.NDArray[np.float32]
 
+    def are_numbers(self) -> npt.NDArray[np.bool_]:
+        """Tell of each clip whether all that was said of it is finite, shape [B]; damaged weights say other things."""
+        said = (self.logits_BK, self.frame_logits_BTK, self.embedding_BD)
+        finite = [np.isfinite(values).all(axis=tuple(range(1, values.ndim))) for values in said]
+        are_B: npt.NDArray[np.bool_] = np.logical_and.reduce(finite)
+        return are_B
+
 
 def to_row(
     item: Mapping[str, Any], batch_index: int, *, is_last: bool, meta: BatchMeta, arrays: ClipArrays

@@ -162,10 +162,12 @@ def _name_of(rows: pa.Table, prediction_id: str) -> str:
 
 
 def write_manifest(output: str, parts: PlannedParts) -> str:
-    """Keep the manifest of a run in its output folder, a row group for each part, and return where it is."""
+    """Keep the manifest of a run in its output folder, a row group for each part, and return where it is.
+
+    It is named by its parts, and written anew each time: splits and labels change without changing any part.
+    """
     uri = manifest_uri(output, content_id(parts.names))
-    if not storage.exists(uri):
-        tables.write_groups(uri, parts.table, parts.sizes)
+    tables.write_groups(uri, parts.table, parts.sizes)
     return uri
 
 
@@ -213,6 +215,17 @@ def _mark_uri(output: str, part: str) -> str:
 def mark_finished(output: str, part: str, mark: Mark) -> None:
     """Say that a part's files are complete. Called after all of them are written."""
     storage.write_bytes(_mark_uri(output, part), json.dumps(asdict(mark)).encode())
+
+
+def void_labels(output: str, part: str) -> None:
+    """Say that the labels of a part are no longer those of its mark, before they are replaced; its predictions stay.
+
+    Raises:
+        OutputError: the mark is damaged, or cannot be written.
+    """
+    mark = read_mark(output, part)
+    if mark is not None:
+        mark_finished(output, part, replace(mark, label_id=""))
 
 
 def read_mark(output: str, part: str) -> Mark | None:

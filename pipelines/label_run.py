@@ -24,7 +24,7 @@ MAX_ATTEMPTS = 3
 MAX_ROUNDS = 50
 """How often what is missing is done again before the job gives up: a node that goes takes work along."""
 NOBODY_LIVES = 8
-"""Videos of which not one must have come through for their workers, not the videos, to be at fault."""
+"""Work items that died, while none of the run ever came through, for the workers and not the videos to be at fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,17 +208,18 @@ class LabelRun:
         """Decide about the items that did not arrive: their videos are done again one by one, or are failures.
 
         Raises:
-            FalError: not one of many videos came through, so it is not the videos that kill the workers.
+            FalError: nothing ever came through, of many items, so it is not the videos that kill the workers.
         """
         broken = [arrived for arrived in self._incomplete() if arrived.is_given_out]
         num_videos = sum(len(self._places(a.item)) for a in broken)
-        if num_videos >= NOBODY_LIVES and not self._has_arrived:
+        # One video takes the others of its item along: they are done again first, one by one. In the end only those may
+        # be left that kill.
+        if len(broken) >= NOBODY_LIVES and not self._has_arrived:
             raise FalError(
                 f"labelling stopped: the workers of all {num_videos} videos died; see their last words above"
             )
-        self._has_arrived = False
         self._num_rounds += 1
-        if self._num_rounds == MAX_ROUNDS and broken:
+        if self._num_rounds >= MAX_ROUNDS and broken:
             raise FalError(
                 f"labelling stopped: {num_videos} videos did not come through in {MAX_ROUNDS} rounds; run again"
             )

@@ -71,7 +71,7 @@ def _labels_of(predictions: pa.Table, labeller: Labeller, schema: pa.Schema) -> 
         "top_label": ids.take(pa.array(top_V)),
         "top_path": paths.take(pa.array(top_V)),
         "top_score": top_score_V,
-        "is_abstained": top_score_V < labeller.calibration.abstain_below,
+        "is_abstained": ~(top_score_V >= labeller.calibration.abstain_below),  # what is no number is not sure
         "labels": _label_lists(scores_VK, is_listed_VK, labeller, (ids, paths)),
         "segments": [[labeller.segment_row(s) for s in labeller.best(segments)] for segments in found],
         "num_segments_left_out": [max(0, len(segments) - labeller.config.max_segments) for segments in found],

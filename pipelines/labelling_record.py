@@ -66,9 +66,10 @@ def write(output: str, key: LabelKey, record: LabellingRecord) -> None:
     }
     if record.head:
         head_files.write_head(_head_place(output), record.head)
-    storage.write_bytes(_uri(output), json.dumps(data, ensure_ascii=False).encode())
     tree = json.dumps(record.taxonomy.to_dict(), ensure_ascii=False)
     storage.write_bytes(label_parts.taxonomy_uri(output), tree.encode())
+    # It names the run that all of this is of, so it comes last.
+    storage.write_bytes(_uri(output), json.dumps(data, ensure_ascii=False).encode())
 
 
 def read(output: str, key: LabelKey) -> LabellingRecord:

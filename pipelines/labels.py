@@ -106,7 +106,7 @@ class Labeller:
             "top_label": self.taxonomy.nodes[top].id,
             "top_path": self.taxonomy.path(top),
             "top_score": float(scores_K[top]),
-            "is_abstained": bool(scores_K[top] < self.calibration.abstain_below),
+            "is_abstained": not scores_K[top] >= self.calibration.abstain_below,
             "labels": self._labels(scores_K, is_listed_K),
             "segments": [self.segment_row(s) for s in self.best(segments)],
             "num_segments_left_out": max(0, len(segments) - self.config.max_segments),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fal_model.errors import FalError, OutputError
+from fal_model.errors import FailureKind, FalError, OutputError
 from pipelines import label_parts, receipts, storage, tables
 from pipelines.clip_batches import BatchMeta, ClipMeta, ClipOutputs, Failure, KnownVideo, VideoMeta
 from pipelines.label_parts import Mark, PartCounts
@@ -23,7 +23,7 @@ from pipelines.labelling import OUTPUTS, label_table, with_receipt
 from pipelines.labels import Labeller
 from pipelines.receipts import Receipt
 from pipelines.records import FAILURES, RECEIPT_KEY, predictions_schema
-from pipelines.video_ranges import join_ranges
+from pipelines.video_ranges import Joined, join_ranges
 
 META_KEY = b"fal_batch"
 PREDICTED_KEY = b"fal_predicted"
@@ -128,6 +128,7 @@ def merge_part(
         "labels": labels,
         "failures": pa.Table.from_pylist(failures, schema=FAILURES),
     }
+    label_parts.void_labels(plan.output, part)  # a mark may be there whose tables are gone
     for name, table in held.items():
         tables.write_table(label_parts.table_uri(plan.output, name, part), table)
     _write_thumbnails(plan, part, read)
@@ -148,6 +149,7 @@ def label_again(plan: MergePlan, part: str) -> PartCounts:
         raise OutputError(f"{part} of {plan.output!r} has no predictions to label; run the job again")
     predictions = tables.read_table(label_parts.table_uri(plan.output, "predictions", part))
     labels = label_table(predictions, plan.labeller)
+    label_parts.void_labels(plan.output, part)  # killed in between, they are neither the old ones nor the new
     tables.write_table(label_parts.table_uri(plan.output, "labels", part), labels)
     counts = mark.counts.with_abstained(_num_abstained(labels))
     label_parts.mark_finished(plan.output, part, Mark(plan.prediction_id, plan.label_id, counts))
@@ -183,8 +185,10 @@ def _read_batches(plan: MergePlan, part: str, batches: Sequence[Batch], lost: Se
     for of_video in clips.values():
         of_video.sort(key=lambda pair: pair[0].clip_index)  # a range that was done again comes after later ones
     found = join_ranges([v for meta in metas for v in meta.videos], [f for meta in metas for f in meta.failures], lost)
+    outputs = ClipOutputs(*(tables.matrix(table[name]) for name in OUTPUTS))
+    _fail_without_numbers(found, clips, outputs)
     return _Read(
-        outputs=ClipOutputs(*(tables.matrix(table[name]) for name in OUTPUTS)),
+        outputs=outputs,
         clips=clips,
         videos=found.videos,
         known={v.video_id: v for meta in metas for v in meta.known},
@@ -200,6 +204,23 @@ def _read_batches(plan: MergePlan, part: str, batches: Sequence[Batch], lost: Se
         prepare_busy_s=sum(m.busy_s for m in metas),
         predict_busy_s=sum(p["busy_s"] for p in predicted),
     )
+
+
+def _fail_without_numbers(found: Joined, clips: Mapping[str, list[tuple[ClipMeta, int]]], outputs: ClipOutputs) -> None:
+    """Make failures of the videos of which the model said something that is no number: it would pass as any label."""
+    is_number_N = outputs.are_numbers()
+    for video_id, of_video in clips.items():
+        bad = [clip.clip_index for clip, place in of_video if not is_number_N[place]]
+        if bad and video_id in found.videos:
+            text = f"the model gives values that are no numbers for {len(bad)} of {len(of_video)} clips, first {bad[0]}"
+            video = found.videos.pop(video_id)
+            found.failures[video_id] = Failure(
+                video_id=video_id,
+                uri=video.uri,
+                stage="predict",
+                kind=FailureKind.INTERNAL_ERROR.value,
+                message=text,
+            )
 
 
 def _no_rows(plan: MergePlan) -> pa.Table:

@@ -234,7 +234,12 @@ def begin(plan: RelabelPlan, stored: StoredRun) -> dict[str, PartCounts]:
     Raises:
         OutputError: the folder cannot be written, or holds another job's work or another corpus.
     """
-    run_record.claim(plan.output, plan.key, stored.video_ids)
+    last = run_record.claim(plan.output, plan.key, stored.video_ids)
+    if last is not None and last.prediction_id != plan.key.prediction_id:
+        raise OutputError(
+            f"{plan.output!r} holds predictions of another model or of other settings, which would be deleted; use "
+            "another --output, or delete it"
+        )
     manifest = storage.join(plan.output, "_fal", stored.run.manifest.rpartition("/")[2])
     storage.copy(stored.run.manifest, manifest)
     run_record.begin(plan.output, plan.key, manifest, plan.settings)
@@ -264,6 +269,7 @@ def relabel_part(plan: RelabelPlan, name: str) -> PartCounts:
     if storage.exists(pictures):
         storage.copy(pictures, label_parts.thumbnails_uri(plan.output, name))
     labels = label_table(tables.read_table(label_parts.table_uri(plan.place, "predictions", name)), plan.labeller)
+    label_parts.void_labels(plan.output, name)  # of an earlier run with other settings
     tables.write_table(label_parts.table_uri(plan.output, "labels", name), labels)
     counts = mark.counts.with_abstained(int(pc.sum(labels["is_abstained"]).as_py() or 0))
     label_parts.mark_finished(plan.output, name, Mark(plan.key.prediction_id, plan.key.label_id, counts))

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -35,16 +35,20 @@ class Holder:
         pid: Process on it.
         token: Tells this holder from every other.
         renewed_s: When the lease was last renewed, seconds since 1970.
+        space: Where the number of the process means something: this start of the machine, and the container.
     """
 
     host: str
     pid: int
     token: str
     renewed_s: float
+    space: str = ""
 
     def is_gone(self, now_s: float, lease_s: float) -> bool:
         """Tell whether a lease counts no longer: not renewed for long, or its process on this machine is dead."""
-        if self.host == socket.gethostname() and not Path(f"/proc/{self.pid}").exists() and Path("/proc").exists():
+        # Containers may share a host's name, and not its processes.
+        is_here = self.host == socket.gethostname() and self.space == _space() != ""
+        if is_here and not Path(f"/proc/{self.pid}").exists():
             return True
         return now_s - self.renewed_s > lease_s
 
@@ -77,9 +81,11 @@ def _locked(path: Path, output: str) -> Iterator[Check]:
     with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             raise _held(output, file.read()) from None
+        except OSError as error:  # a file system without locks
+            raise OutputError(f"cannot lock {str(path)!r}: {error.strerror or error}") from error
         file.truncate(0)
         file.write(_text(_me()))
         file.flush()
@@ -131,10 +137,10 @@ def _renew(uri: str, me: Holder, every_s: float, stop: threading.Event, lost: th
     while not stop.wait(every_s):
         with suppress(FalError, OSError):  # the next time comes before the lease is over
             held = _read(uri)
-            if held is not None and held.token != me.token:
+            if held is None or held.token != me.token:  # another job may have come, finished and gone meanwhile
                 lost.set()
                 return
-            storage.write_bytes(uri, _text(Holder(me.host, me.pid, me.token, time.time())).encode())
+            storage.write_bytes(uri, _text(replace(me, renewed_s=time.time())).encode())
 
 
 def _read(uri: str) -> Holder | None:
@@ -147,12 +153,20 @@ def _read(uri: str) -> Holder | None:
 
 
 def _me() -> Holder:
-    return Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex, time.time())
+    return Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex, time.time(), _space())
+
+
+def _space() -> str:
+    """Name the start of this machine and the process namespace; empty where neither can be read."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 def _text(holder: Holder) -> str:
-    fields = {"host": holder.host, "pid": holder.pid, "token": holder.token, "renewed_s": holder.renewed_s}
-    return json.dumps(fields) + "\n"
+    return json.dumps(asdict(holder)) + "\n"
 
 
 def _held(output: str, text: str) -> OutputError:

@@ -87,6 +87,16 @@ def claim(output: str, key: LabelKey, video_ids: Sequence[str]) -> LabelKey | No
     return last
 
 
+def check_no_run(output: str) -> None:
+    """Refuse the output folder of a job that keeps its books there: its summary would be lost.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if storage.exists(storage.join(output, "_fal")):
+        raise ConfigError([f"--output: {output!r} is the output folder of another job; take another one"])
+
+
 def begin(output: str, key: LabelKey, manifest: str, settings: Settings) -> None:
     """Write down what the folder's tables are made with from now on.
 

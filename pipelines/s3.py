@@ -179,15 +179,23 @@ class Store:
         asked = {"Bucket": bucket, "Key": key} | range_of(start, stop)
         if etag:
             asked["IfMatch"] = etag
-        return self._insist(lambda: self._get(asked), 0 if stop is None else stop - start)
+        tries, is_size_known = self.tries(), False
+        while True:
+            try:
+                answer = self.wait(lambda: self.request("get_object", asked), tries)
+                if not is_size_known:
+                    tries.expect(answer["ContentLength"])
+                    is_size_known = True
+                return self._part_of(answer, tries)
+            except Exception as error:  # noqa: BLE001 - ``failed`` raises what is no answer of the store as it is
+                tries.failed(error)
 
-    async def _get(self, asked: dict[str, Any]) -> Part:
-        answer = await self.request("get_object", asked)
+    def _part_of(self, answer: Any, tries: Tries) -> Part:
         try:
             start, info = described(answer)
-            data = await answer["Body"].read()
+            data = self.wait(answer["Body"].read, tries)
         finally:
-            answer["Body"].close()
+            self.close_later(answer["Body"])
         if len(data) != answer["ContentLength"]:
             raise ShortBodyError(f"got {len(data)} of {answer['ContentLength']} bytes")
         return Part(data, start, info)

@@ -107,6 +107,8 @@ class VideoAnalyser:
                     clips.append(_ClipFacts(clip.start_s, clip.end_s, clip.covered_s, clip.frame_times_s))
                     tasks.append(asyncio.create_task(self._predict_one(clip, slots)))
             outputs = await asyncio.gather(*tasks)
+            if not all(out.are_numbers().all() for out in outputs):
+                raise VideoError(FailureKind.INTERNAL_ERROR, "the model gives values that are no numbers", "predict")
         finally:
             for task in tasks:
                 task.cancel()

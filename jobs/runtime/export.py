@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fal_model.errors import ConfigError
 from fal_model.taxonomy import Taxonomy
 from jobs.runtime.cli import DONE, Argument, Outcome, say
 from jobs.runtime.config import FalConfig
 from jobs.runtime.progress import progress
-from pipelines import export_job, label_parts, manifest, storage
+from pipelines import export_job, label_parts, manifest, run_record, storage
 from pipelines.export_job import ExportCounts
 from pipelines.exporters.settings import ExportConfig, Format
 from pipelines.exporters.source import Source, open_source
@@ -33,7 +32,7 @@ def export(options: dict[str, str], config: FalConfig) -> Outcome:
     place, output = storage.absolute(options["input"]), storage.absolute(options["output"])
     if not settings.formats:
         settings.check(())
-    _check_output(output)
+    run_record.check_no_run(output)
     source = open_source(place, is_partial=settings.is_partial)
     taxonomy = _taxonomy(source, options["taxonomy"])
     storage.check_writable(output)
@@ -65,12 +64,6 @@ def _taxonomy(source: Source, asked: str) -> Taxonomy | None:
         return None
     taxonomy = manifest.read_taxonomy(kept)
     return taxonomy if taxonomy.taxonomy_id == source.key.taxonomy_id else None
-
-
-def _check_output(output: str) -> None:
-    """Refuse the output folder of another job: its summary would be lost."""
-    if storage.exists(storage.join(output, "_fal")):
-        raise ConfigError([f"--output: {output!r} is the output folder of another job; take another one"])
 
 
 def _lines(source: Source, counts: ExportCounts) -> list[str]:

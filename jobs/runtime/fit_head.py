@@ -12,7 +12,7 @@ from fal_model.taxonomy import Taxonomy
 from jobs.runtime.cli import DONE, Argument, Outcome, say
 from jobs.runtime.config import FalConfig
 from jobs.runtime.tracking import tracked_run
-from pipelines import head_files, manifest, relabelling, storage
+from pipelines import head_files, manifest, relabelling, run_record, storage
 from pipelines.head_data import HeadData, read_examples
 
 ARGUMENTS = (
@@ -36,6 +36,7 @@ def fit_head(options: dict[str, str], config: FalConfig) -> Outcome:
         FalError: the predictions are damaged, or the output cannot be written.
     """
     output = storage.absolute(options["output"])
+    run_record.check_no_run(output)
     taxonomy = manifest.read_taxonomy(options["taxonomy"])
     table = manifest.read_manifest(options["manifest"])
     manifest.check_labels(table, taxonomy)

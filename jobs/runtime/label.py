@@ -164,6 +164,8 @@ def label(task: LabelTask, config: FalConfig, check: run_lock.Check) -> LabelRun
         FalError: the output cannot be written, or a stage broke.
     """
     parts, key = task.parts, task.key
+    # Another job may have come and gone since the task was opened.
+    run_record.claim(task.output, key, task.table["video_id"].to_pylist())
     plan = _plan(task, config)
     work = label_parts.work_of(task.output, parts, key)
     _say_what_is_to_do(task, work)
@@ -176,6 +178,7 @@ def label(task: LabelTask, config: FalConfig, check: run_lock.Check) -> LabelRun
         now, workers = _run(plan, config, parts, work, check)
         done |= now
     run_s = time.monotonic() - start_s
+    check()
     num_left_over = label_leftovers.delete_all_but(task.output, parts.names, plan.merge.manifest)
     counts = [done[index] for index in range(len(parts.names))]
     new = [done[index] for index in work.todo]
@@ -188,7 +191,9 @@ def label(task: LabelTask, config: FalConfig, check: run_lock.Check) -> LabelRun
         "wall_s": round(spent_s, 3),
         "videos_per_s": round(sum(c.seen for c in new) / spent_s, 3),
     }
-    summary["stages"] = stages_of(new, workers, run_s) or summary["stages"]
+    if stages := stages_of(new, workers, run_s):
+        # The stage that was busy most of the time, not the one that has the most workers.
+        summary |= {"stages": stages, "bottleneck": max(stages, key=lambda name: stages[name]["busy_share"])}
     return LabelRun(task.output, task.model, task.table, summary)
 
 

@@ -129,6 +129,7 @@ def _label(task: RelabelTask, config: FalConfig, check: run_lock.Check) -> dict[
             done[name] = counts
             update(len(done), "")
     label_s = time.monotonic() - start_s
+    check()
     num_left_over = relabelling.finish(plan, stored.names, stored.run.manifest)
     counts_now = [done[name] for name in todo]
     return summarise([done[name] for name in stored.names], plan.key, config.label.max_failed_share) | {

@@ -52,6 +52,8 @@ def search(options: dict[str, str], config: FalConfig) -> Outcome:
         FalError: the model, the index or a table cannot be read, or the output cannot be written.
     """
     place = storage.absolute(options["input"])
+    if options["output"]:
+        run_record.check_no_run(storage.absolute(options["output"]))
     given = [name for name in QUERIES if options[name]]
     if len(given) != 1:
         got = " and ".join(f"--{name}" for name in given) or "none of them"

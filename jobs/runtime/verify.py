@@ -14,7 +14,7 @@ from fal_model.errors import ConfigError
 from jobs.runtime.cli import DONE, TOO_MANY_FAILED, Argument, Outcome
 from jobs.runtime.config import FalConfig
 from jobs.runtime.progress import progress
-from pipelines import label_parts, relabelling, storage
+from pipelines import label_parts, relabelling, run_record, storage
 from pipelines.predict import ClipPredictor
 from pipelines.relabelling import StoredRun
 from pipelines.verify_settings import VerifyConfig
@@ -36,6 +36,8 @@ def verify(options: dict[str, str], config: FalConfig) -> Outcome:
         FalError: the model or a table cannot be read, or the output cannot be written.
     """
     settings = config.verify
+    if options["output"]:
+        run_record.check_no_run(storage.absolute(options["output"]))
     stored = relabelling.open_run(storage.absolute(options["input"]))
     chosen = _chosen(stored, settings)
     verifier = Verifier(stored, ClipPredictor.load(options["model"]))

@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 PIECE_BYTES = 1 << 16
 TRICKLE_BYTES, TRICKLE_S = 512, 0.05
+OVER_S = 1.0
+"""How long a request may take to be over after its answer; one that is held in silence takes longer."""
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "content-length", "date", "server"}
 
 
@@ -102,14 +104,22 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.server_url = urlsplit(server)
         self.faults = list(faults)
-        self.seen: list[Seen] = []
         self.closing = threading.Event()
-        self._lock = threading.Lock()
+        self._seen: list[Seen] = []
+        self._num_open = 0
+        self._changed = threading.Condition()
 
     @property
     def url(self) -> str:
         """Return the address for clients."""
         return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def seen(self) -> list[Seen]:
+        """Return the requests that are over; one whose answer a client has just had is over in a moment."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._num_open, timeout=OVER_S)
+            return self._seen
 
     @property
     def num_harmed(self) -> int:
@@ -123,7 +133,8 @@ class FaultyProxy(ThreadingHTTPServer):
 
     def choose(self, method: str, path: str) -> Harm | None:
         """Return what is to be done to a request."""
-        with self._lock:
+        with self._changed:
+            self._num_open += 1
             hits = [fault.harm for fault in self.faults if fault.hits(method, path)]
         return hits[0] if hits else None
 
@@ -131,12 +142,14 @@ class FaultyProxy(ThreadingHTTPServer):
         """Drop rules and counts, and end what is stalled."""
         self.closing.set()
         self.closing = threading.Event()
-        self.faults, self.seen = [], []
+        self.faults, self._seen = [], []
 
     def note(self, seen: Seen) -> None:
         """Count a request."""
-        with self._lock:
-            self.seen.append(seen)
+        with self._changed:
+            self._num_open -= 1
+            self._seen.append(seen)
+            self._changed.notify_all()
 
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that went away."""

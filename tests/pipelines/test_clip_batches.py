@@ -12,6 +12,7 @@ from pipelines.clip_batches import (
     BatchMeta,
     ClipArrays,
     ClipMeta,
+    ClipOutputs,
     Failure,
     KnownVideo,
     VideoMeta,
@@ -108,3 +109,17 @@ def test_no_clips_have_the_shape_of_the_specification() -> None:
     assert arrays.frames_BTHWC.shape == (0, 4, 32, 32, 3)
     assert arrays.flow_q_BTHWC.shape == (0, 4, 8, 8, 2)
     assert arrays.flow_valid_BT.shape == (0, 4)
+
+
+def test_clips_of_which_something_is_no_number_are_told() -> None:
+    out = ClipOutputs(
+        np.zeros((4, 3), np.float32),
+        np.zeros((4, 2, 3), np.float16),
+        np.zeros((4, 2, 2, 2), np.uint8),
+        np.zeros((4, 5), np.float32),
+    )
+    assert out.are_numbers().tolist() == [True] * 4
+    out.logits_BK[0, 1] = np.nan
+    out.frame_logits_BTK[2, 1, 0] = np.inf
+    out.embedding_BD[3, 4] = -np.inf
+    assert out.are_numbers().tolist() == [False, True, False, False]

@@ -114,9 +114,18 @@ def test_a_kept_manifest_has_a_row_group_for_each_part(tmp_path: Path) -> None:
     read = [label_parts.read_part(uri, index) for index in range(len(parts.names))]
     assert [row for part in read for row in part] == parts.table.to_pylist()
     assert {row["fingerprint"] for row in read[0]} == {f"look of {row['video_id']}" for row in read[0]}
-    before = Path(uri).stat()
+    before = Path(uri).read_bytes()
     assert label_parts.write_manifest(str(tmp_path), parts) == uri
-    assert Path(uri).stat() == before
+    assert Path(uri).read_bytes() == before
+
+
+def test_a_split_that_was_put_right_reaches_the_kept_manifest(tmp_path: Path) -> None:
+    parts = planned(["a", "b"], 4)
+    label_parts.write_manifest(str(tmp_path), parts)
+    place = parts.table.schema.get_field_index("split")
+    table = parts.table.set_column(place, "split", pa.array(["test", "test"], pa.string()))
+    uri = label_parts.write_manifest(str(tmp_path), replace(parts, table=table))
+    assert [row["split"] for row in label_parts.read_part(uri, 0)] == ["test", "test"]
 
 
 def test_files_of_a_part_share_its_name() -> None:

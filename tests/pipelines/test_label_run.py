@@ -103,6 +103,7 @@ def test_every_video_ends_in_one_merge_whatever_is_lost_on_the_way(
     poison = data.draw(st.sets(st.integers(0, num_videos - 1), max_size=2))
     ids = [label_parts.read_part(plan.manifest, i) for i in range(len(parts.names))]
     num_begun = dict.fromkeys(poison, 0)
+    has_arrived = False
     for _ in range(MAX_ROUNDS):
         items = run.missing()
         if not items:
@@ -121,7 +122,8 @@ def test_every_video_ends_in_one_merge_whatever_is_lost_on_the_way(
                 arrived += acks_of(item, data.draw(st.integers(1, 3)), parts.sizes)
         for ack in data.draw(st.permutations(arrived + arrived[: len(arrived) // 2])):
             run.add(ack)
-        if not arrived and sum(len(i.videos) or parts.sizes[i.part_index] for i in items) >= NOBODY_LIVES:
+        has_arrived = has_arrived or bool(arrived)
+        if not has_arrived and len(items) >= NOBODY_LIVES:
             with pytest.raises(FalError, match="died"):
                 run.end_round()
             return
@@ -200,8 +202,45 @@ def test_workers_that_all_die_stop_the_job(tmp_path: Path) -> None:
     plan, parts = planned(tmp_path, NOBODY_LIVES, 100)
     run = LabelRun(plan, parts, [0], Merges(), lambda _: None)
     assert len(run.missing()) == 1
+    run.end_round()  # it may be one video
+    assert len(run.missing()) == NOBODY_LIVES
     with pytest.raises(FalError, match=f"labelling stopped: the workers of all {NOBODY_LIVES} videos died; see"):
         run.end_round()
+
+
+def test_one_video_that_kills_its_worker_before_anything_arrives_costs_only_itself(tmp_path: Path) -> None:
+    num = 2 * NOBODY_LIVES
+    plan, parts = planned(tmp_path, num, 100)
+    merges = Merges()
+    run = LabelRun(plan, parts, [0], merges, lambda _: None)
+    run.missing()
+    for _ in range(MAX_ATTEMPTS):
+        run.end_round()
+        for item in run.missing():
+            begin(plan, item)
+            if item.videos != [0]:
+                run.add(acks_of(item, 1, parts.sizes)[0])
+    ((batches, lost),) = merges.started.values()
+    assert len(batches) == num - 1
+    assert [failure.kind for failure in lost] == ["decoder_crash"]
+
+
+def test_many_videos_that_kill_their_workers_are_as_many_failures(tmp_path: Path) -> None:
+    plan, parts = planned(tmp_path, 2 * NOBODY_LIVES, 100)
+    merges = Merges()
+    run = LabelRun(plan, parts, [0], merges, lambda _: None)
+    run.missing()
+    run.end_round()
+    for item in run.missing():
+        begin(plan, item)
+        if item.videos[0] >= NOBODY_LIVES:  # the others kill, every time, and in the end only they are left
+            run.add(acks_of(item, 1, parts.sizes)[0])
+    while merges.started == {}:
+        run.end_round()
+        for item in run.missing():
+            begin(plan, item)
+    ((_, lost),) = merges.started.values()
+    assert len(lost) == NOBODY_LIVES
 
 
 def test_a_job_that_gets_nowhere_gives_up(tmp_path: Path) -> None:

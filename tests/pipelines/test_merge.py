@@ -15,7 +15,7 @@ from fal_model.calibration import Calibration
 from fal_model.errors import FalError, OutputError
 from pipelines import label_parts, manifest, merge, storage, tables
 from pipelines.clip_batches import ClipArrays
-from pipelines.label_parts import PartCounts
+from pipelines.label_parts import Mark, PartCounts, mark_finished
 from pipelines.labels import VideoPredictions
 from pipelines.limits import DecodeLimits
 from pipelines.predict import ClipPredictor
@@ -332,3 +332,43 @@ def test_a_marked_part_that_lost_a_table_is_written_again(tmp_path: Path, write:
     storage.remove(label_parts.table_uri(plan.output, table, part_of(plan)))
     merged(plan, write)
     assert tables_of(plan) == before
+
+
+def test_a_video_of_which_the_model_says_no_number_is_a_failure(tmp_path: Path, write: Write) -> None:
+    plan = begin(str(tmp_path), "a", "b", "x", "y")
+    write(plan, BATCHES)
+    uri = uri_of(plan, 1)  # the second clip of "b", and one of "x", which failed anyway
+    batch = tables.read_table(uri)
+    logits_NK = tables.matrix(batch["logits"]).copy()
+    logits_NK[:, 2] = np.nan
+    column = pa.FixedSizeListArray.from_arrays(pa.array(logits_NK.ravel()), K)
+    place = batch.schema.get_field_index("logits")
+    tables.write_table(uri, batch.set_column(place, batch.schema.field("logits"), column))
+    counts = merge_all(plan, len(BATCHES))
+    assert (counts.seen, counts.labelled, counts.failed) == (4, 1, 3)
+    assert counts.failures_by_kind == {"corrupt": 2, "internal_error": 1}
+    assert read(plan, "labels")["video_id"].to_pylist() == ["a"]
+    (failure,) = [row for row in read(plan, "failures").to_pylist() if row["kind"] == "internal_error"]
+    assert (failure["video_id"], failure["stage"]) == ("b", "predict")
+    assert failure["message"] == "the model gives values that are no numbers for 1 of 2 clips, first 1"
+
+
+@pytest.mark.parametrize("label_id", ["other", KEY.label_id])
+def test_killed_between_labels_and_mark_a_part_has_labels_of_no_run(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch, label_id: str
+) -> None:
+    plan = begin(str(tmp_path), "a", "b", "x", "y")
+    counts = merged(plan, write)
+
+    def last_mark_is_not_written(output: str, part: str, mark: Mark) -> None:
+        if mark.label_id:
+            raise KeyboardInterrupt
+        mark_finished(output, part, mark)
+
+    monkeypatch.setattr(label_parts, "mark_finished", last_mark_is_not_written)
+    with pytest.raises(KeyboardInterrupt):
+        merge.label_again(replace(plan, label_id=label_id), part_of(plan))
+    monkeypatch.undo()
+    mark = label_parts.read_mark(plan.output, part_of(plan))
+    assert mark == Mark(plan.prediction_id, "", counts)
+    assert merge.label_again(plan, part_of(plan)) == counts

@@ -96,3 +96,14 @@ def test_pictures_go_along_and_parts_of_other_runs_go(stored: StoredRun, tmp_pat
     assert relabelling.begin(plan, stored) == counts
     assert not storage.exists(strange)
     assert tables.read_folder(storage.join(output, "labels")) is not None
+
+
+def test_a_folder_with_predictions_of_another_model_is_not_replaced(stored: StoredRun, tmp_path: Path) -> None:
+    output = str(tmp_path / "other")
+    write_run(output, TREE, 20, config=CONFIG, embedding_dim=8)
+    key = run_record.last_run(output).key
+    run = run_record.last_run(output)
+    run_record.begin(output, replace(key, weights_id="of another model"), run.manifest, run.settings)
+    plan = relabelling.plan_relabelling(stored, output, stored.record, CONFIG)
+    with pytest.raises(OutputError, match="holds predictions of another model or of other settings, which would be"):
+        relabelling.begin(plan, stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -63,8 +64,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 # ---- S3 -----------------------------------------------------------------------------------------------------------
 
 
-def leave_lease(output: str, *, host: str, pid: int, age_s: float) -> None:
-    data = {"host": host, "pid": pid, "token": "theirs", "renewed_s": time.time() - age_s}
+def leave_lease(output: str, *, host: str, pid: int, age_s: float, space: str = "") -> None:
+    data = {"host": host, "pid": pid, "token": "theirs", "renewed_s": time.time() - age_s, "space": space}
     storage.write_bytes(f"{output}/_fal/lock", json.dumps(data).encode())
 
 
@@ -91,8 +92,13 @@ def test_a_lease_of_another_machine_counts_while_it_is_renewed(bucket: str) -> N
 def test_a_lease_of_a_dead_process_here_counts_no_longer(bucket: str) -> None:
     output = f"{bucket}/lease-dead"
     done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    leave_lease(output, host=socket.gethostname(), pid=int(done.stdout), age_s=0.0)
+    host, pid = socket.gethostname(), int(done.stdout)
+    leave_lease(output, host=host, pid=pid, age_s=0.0, space=run_lock._space())
     with run_lock.exclusive(output):
+        pass
+    # Another container may share the host's name: there the number means another process.
+    leave_lease(output, host=host, pid=pid, age_s=0.0, space="another boot, another container")
+    with pytest.raises(OutputError, match="is being written by process"), run_lock.exclusive(output):
         pass
 
 
@@ -117,3 +123,24 @@ def problem_of(check: run_lock.Check) -> str:
     except OutputError as error:
         return str(error)
     return ""
+
+
+def test_a_lease_that_is_gone_was_taken_and_given_back_by_another_job(bucket: str) -> None:
+    output = f"{bucket}/lease-gone"
+    with run_lock.exclusive(output, lease_s=0.4) as check:
+
+        def is_noticed() -> bool:
+            storage.remove(f"{output}/_fal/lock")  # it may just be renewed
+            return "was taken by another job" in problem_of(check)
+
+        wait_until(is_noticed)
+    assert not storage.exists(f"{output}/_fal/lock")
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OutputError, match=r"cannot lock .*: No locks available"), run_lock.exclusive(str(tmp_path)):
+        pass

@@ -146,6 +146,11 @@ def test_a_head_takes_no_calibration_from_elsewhere(
     assert f"it has classes and calibration of its own; give one of --head and --{other}" in capsys.readouterr().err
 
 
+def test_the_summary_of_the_run_itself_is_not_replaced(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(made, made / "run") == 2
+    assert "is the output folder of another job; take another one" in capsys.readouterr().err
+
+
 def test_few_videos_are_measured_on_those_that_calibrated(
     tmp_path: Path, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,11 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "or take what there is with search.is_partial=true" in problem(tmp_path / "half", capsys, "--label", "run")
 
 
+def test_the_summary_of_the_run_itself_is_not_replaced(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search.main(["--input", str(run), "--label", "run", "--output", str(run)]) == 2
+    assert "is the output folder of another job; take another one" in capsys.readouterr().err
+
+
 def test_a_video_of_which_nothing_is_known_is_near_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_output(tmp_path / "run", [label_row("a"), label_row("b", embedding=[1.0, 0.0])])
     assert "zero or holds no numbers, so nothing is near it" in problem(tmp_path / "run", capsys, "--video", "a")

@@ -79,3 +79,9 @@ def test_what_is_no_run_or_no_model_is_said(made: Path, tmp_path: Path, capsys: 
     assert "is no output folder of label_corpus" in capsys.readouterr().err
     assert verify.main(["--input", str(made / "run"), "--model", str(tmp_path / "none")]) == 1
     assert "no such directory" in capsys.readouterr().err
+
+
+def test_the_summary_of_the_run_itself_is_not_replaced(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["--input", str(made / "run"), "--model", str(made / "model"), "--output", str(made / "run")]
+    assert verify.main(places) == 2
+    assert "is the output folder of another job; take another one" in capsys.readouterr().err
