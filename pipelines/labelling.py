@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from pipelines.clip_batches import ClipOutputs
 from pipelines.labels import Labeller, VideoPredictions, coverage, mean_embedding, times_of
 from pipelines.records import RECEIPT_KEY, SCORED_LABEL, labels_schema
 
+GROUP_CLIPS = 2048
+"""Clips that are labelled, or written, at once, whatever the length of the videos; of one video all are."""
 OUTPUTS = ("logits", "frame_logits", "offsets", "embedding")
 """Columns of raw outputs, in the order of the fields of ``ClipOutputs``."""
 
@@ -49,8 +51,27 @@ def label_table(predictions: pa.Table, labeller: Labeller) -> pa.Table:
         OutputError: the predictions are of another number of classes, or a video's clips are not together.
     """
     schema = labels_schema(predictions.schema.field("embedding").type.list_size)
-    table = _labels_of(predictions, labeller, schema) if predictions.num_rows else schema.empty_table()
+    found = [_labels_of(some, labeller, schema) for some in _some_videos(predictions)]
+    table = pa.concat_tables(found).combine_chunks() if found else schema.empty_table()
     return with_receipt(table, (predictions.schema.metadata or {}).get(RECEIPT_KEY))
+
+
+def _some_videos(predictions: pa.Table) -> Iterator[pa.Table]:
+    """Yield the rows of some videos at a time: labelling takes several times the memory of what is labelled.
+
+    Raises:
+        OutputError: a video's clips are not together.
+    """
+    borders, seen = [0], set[str]()
+    end = 0
+    for video_id, run in groupby(predictions["video_id"].to_pylist()):
+        if video_id in seen:
+            raise OutputError(f"the clips of video {video_id!r} do not stand together in the predictions")
+        seen.add(video_id)
+        start, end = end, end + sum(1 for _ in run)
+        if end - borders[-1] > GROUP_CLIPS and start > borders[-1]:
+            borders.append(start)
+    yield from (predictions.slice(a, b - a) for a, b in pairwise([*borders, end] if end else []))
 
 
 def _labels_of(predictions: pa.Table, labeller: Labeller, schema: pa.Schema) -> pa.Table:
@@ -139,16 +160,12 @@ def stored_videos(predictions: pa.Table, labeller: Labeller) -> Iterator[StoredV
     """Yield the videos of a predictions table in its order.
 
     Raises:
-        OutputError: the predictions are of another number of classes, or a video's clips are not together.
+        OutputError: the predictions are of another number of classes.
     """
     _check_sizes(predictions.schema, labeller)
     out = outputs_of(predictions)
     plain = predictions.drop_columns([*OUTPUTS]).to_pydict()
-    seen: set[str] = set()
-    for video_id, run in groupby(range(predictions.num_rows), key=plain["video_id"].__getitem__):
-        if video_id in seen:
-            raise OutputError(f"the clips of video {video_id!r} do not stand together in the predictions")
-        seen.add(video_id)
+    for _, run in groupby(range(predictions.num_rows), key=plain["video_id"].__getitem__):
         yield _stored_video(plain, list(run), out, labeller)
 
 

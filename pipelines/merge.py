@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from fal_model.errors import FailureKind, FalError, OutputError
 from pipelines import label_parts, receipts, storage, tables
 from pipelines.clip_batches import BatchMeta, ClipMeta, ClipOutputs, Failure, KnownVideo, VideoMeta
 from pipelines.label_parts import Mark, PartCounts
-from pipelines.labelling import OUTPUTS, label_table, with_receipt
+from pipelines.labelling import GROUP_CLIPS, OUTPUTS, label_table
 from pipelines.labels import Labeller
 from pipelines.receipts import Receipt
 from pipelines.records import FAILURES, RECEIPT_KEY, predictions_schema
@@ -120,19 +121,14 @@ def merge_part(
     rows = label_parts.read_part(plan.manifest, part_index)
     read = _read_batches(plan, part, sorted(batches), lost)
     _check_complete([r["video_id"] for r in rows], read, part)
-    predictions = _prediction_table(plan, rows, read, part)
-    labels = label_table(predictions, plan.labeller)
-    failures = [asdict(read.failures[r["video_id"]]) for r in rows if r["video_id"] in read.failures]
-    held = {
-        "predictions": predictions,
-        "labels": labels,
-        "failures": pa.Table.from_pylist(failures, schema=FAILURES),
-    }
     label_parts.void_labels(plan.output, part)  # a mark may be there whose tables are gone
-    for name, table in held.items():
-        tables.write_table(label_parts.table_uri(plan.output, name, part), table)
+    said = _write_predictions(plan, rows, read, part)
+    failures = [asdict(read.failures[r["video_id"]]) for r in rows if r["video_id"] in read.failures]
+    tables.write_table(label_parts.table_uri(plan.output, "labels", part), said.labels)
+    failed = pa.Table.from_pylist(failures, schema=FAILURES)
+    tables.write_table(label_parts.table_uri(plan.output, "failures", part), failed)
     _write_thumbnails(plan, part, read)
-    counts = _counts(held, read)
+    counts = _counts(said, failed, read)
     label_parts.mark_finished(plan.output, part, Mark(plan.prediction_id, plan.label_id, counts))
     storage.remove_folder(storage.join(plan.output, "_fal", "batches", plan.run, part))
     return counts
@@ -249,22 +245,65 @@ def _check_clips(video: VideoMeta, indices: Sequence[int], part: str) -> None:
         )
 
 
-def _prediction_table(plan: MergePlan, rows: Sequence[dict[str, Any]], read: _Read, part: str) -> pa.Table:
-    """Put the videos of a part together in its order: those just predicted, and those known from before."""
+@dataclass(slots=True)
+class _Said:
+    """The labels of a part, and what is counted of its predictions."""
+
+    labels: pa.Table
+    num_clips: int = 0
+    substituted: Counter[str] = field(default_factory=Counter)
+
+
+def _write_predictions(plan: MergePlan, rows: Sequence[dict[str, Any]], read: _Read, part: str) -> _Said:
+    """Write the predictions of a part, some videos at a time, and label these: a part of long videos is large."""
+    names = sorted({known.part for known in read.known.values()})
+    receipt = read.receipt
+    for name in names:
+        receipt = receipt.with_other(_receipt_of(plan, name))
     schema = predictions_schema(*plan.sizes)
-    stored = {name: _stored_part(plan, name) for name in sorted({known.part for known in read.known.values()})}
-    pieces, receipt = [], read.receipt
+    schema = schema.with_metadata({**(schema.metadata or {}), RECEIPT_KEY: receipt.to_json()})
+    said = _Said(label_table(schema.empty_table(), plan.labeller))
+    labels = [said.labels]
+    with tables.table_writer(label_parts.table_uri(plan.output, "predictions", part), schema) as write:
+        for table in _some_predictions(plan, rows, read, part, schema):
+            write(table, None)
+            labels.append(label_table(table, plan.labeller))
+            said.num_clips += table.num_rows
+            columns = (table[name].to_pylist() for name in ("video_id", "num_substituted"))
+            for video_id, num in zip(*columns, strict=True):
+                said.substituted[video_id] += num
+    said.labels = pa.concat_tables(labels).combine_chunks()
+    return said
+
+
+def _some_predictions(
+    plan: MergePlan, rows: Sequence[dict[str, Any]], read: _Read, part: str, schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Put the videos of a part together in its order, some at a time: those just predicted, and those known before."""
+    # Mostly one earlier part holds all of them; where files were renamed, each of them may be in another one.
+    stored = lru_cache(maxsize=2)(partial(_stored_part, plan))
+    pieces: list[pa.Table] = [schema.empty_table()]
+    num_clips = 0
     for row in rows:
         video_id = row["video_id"]
         if video_id in read.videos:
             pieces.append(new_rows(read.videos[video_id], read.clips[video_id], read.outputs, schema))
         elif video_id in read.known:
-            pieces.append(_known_rows(read.known[video_id], stored[read.known[video_id].part], part, schema))
-    for table in stored.values():
-        receipt = receipt.with_other(Receipt.from_json(table.schema.metadata[RECEIPT_KEY]))
-    plain = [piece.replace_schema_metadata(None) for piece in pieces]
-    whole = pa.concat_tables(plain).combine_chunks() if plain else schema.empty_table()
-    return with_receipt(whole.replace_schema_metadata(schema.metadata), receipt.to_json())
+            known = read.known[video_id]
+            pieces.append(_known_rows(known, stored(known.part), part, schema))
+        else:
+            continue
+        num_clips += pieces[-1].num_rows
+        if num_clips >= GROUP_CLIPS:
+            yield pa.concat_tables(pieces).combine_chunks()
+            pieces, num_clips = [], 0
+    if pieces:
+        yield pa.concat_tables(pieces).combine_chunks()
+
+
+def _receipt_of(plan: MergePlan, name: str) -> Receipt:
+    schema = tables.read_schema(label_parts.table_uri(plan.output, "predictions", name))
+    return Receipt.from_json(schema.metadata[RECEIPT_KEY])
 
 
 def _stored_part(plan: MergePlan, name: str) -> pa.Table:
@@ -334,24 +373,19 @@ def _num_abstained(labels: pa.Table) -> int:
     return int(pc.sum(labels["is_abstained"]).as_py() or 0)
 
 
-def _counts(held: dict[str, pa.Table], read: _Read) -> PartCounts:
-    predictions, kinds = held["predictions"], Counter(held["failures"]["kind"].to_pylist())
-    substituted: Counter[str] = Counter()
-    for video_id, num in zip(
-        predictions["video_id"].to_pylist(), predictions["num_substituted"].to_pylist(), strict=True
-    ):
-        substituted[video_id] += num
-    labelled, failed = held["labels"].num_rows, held["failures"].num_rows
+def _counts(said: _Said, failures: pa.Table, read: _Read) -> PartCounts:
+    kinds = Counter(failures["kind"].to_pylist())
+    labelled, failed = said.labels.num_rows, failures.num_rows
     return PartCounts(
         seen=labelled + failed,
         labelled=labelled,
         failed=failed,
-        clips=predictions.num_rows,
+        clips=said.num_clips,
         failures_by_kind=dict(sorted(kinds.items())),
         prepare_busy_s=round(read.prepare_busy_s, 3),
         predict_busy_s=round(read.predict_busy_s, 3),
-        substituted=substituted.total(),
-        videos_substituted=sum(n > 0 for n in substituted.values()),
-        abstained=_num_abstained(held["labels"]),
+        substituted=said.substituted.total(),
+        videos_substituted=sum(n > 0 for n in said.substituted.values()),
+        abstained=_num_abstained(said.labels),
         reused=len(read.known),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,22 @@ def write_table(uri: str, table: pa.Table, *, row_group_rows: int | None = None)
     Raises:
         OutputError: the place cannot be written.
     """
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows, write_statistics=True)
-    storage.write_bytes(uri, sink.getvalue().to_pybytes())
+    with table_writer(uri, table.schema) as write:
+        write(table, row_group_rows)
+
+
+@contextmanager
+def table_writer(uri: str, schema: pa.Schema) -> Iterator[Callable[[pa.Table, int | None], None]]:
+    """Write one Parquet file atomically, piece by piece: it is there once the block ends, and never if that fails.
+
+    Yields:
+        What writes a piece, in row groups of so many rows, or in one. The same pieces give the same bytes.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    with storage.writing(uri) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        yield writer.write_table
 
 
 def write_groups(uri: str, table: pa.Table, sizes: Sequence[int]) -> None:
@@ -33,9 +47,9 @@ def write_groups(uri: str, table: pa.Table, sizes: Sequence[int]) -> None:
         OutputError: the place cannot be written.
     """
     start = 0
-    with storage.writing(uri) as file, pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+    with table_writer(uri, table.schema) as write:
         for size in sizes:
-            writer.write_table(table.slice(start, size), row_group_size=size)
+            write(table.slice(start, size), size)
             start += size
 
 
@@ -61,6 +75,19 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     if version != str(SCHEMA_VERSION):
         raise OutputError(f"{uri!r} has schema version {version}, this FAL reads {SCHEMA_VERSION}")
     return table
+
+
+def read_schema(uri: str) -> pa.Schema:
+    """Read the columns and the metadata of a Parquet file, and none of its rows.
+
+    Raises:
+        OutputError: missing or damaged.
+    """
+    try:
+        with storage.open_ranged(uri) as file:
+            return pq.read_schema(file)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"cannot read {uri!r}: {error}") from None
 
 
 def read_folder(folder: str, columns: list[str] | None = None) -> pa.Table | None:

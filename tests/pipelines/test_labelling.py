@@ -173,3 +173,19 @@ def test_embeddings_of_another_size_are_no_food_for_a_head() -> None:
 def test_a_video_that_is_torn_apart_is_refused() -> None:
     with pytest.raises(OutputError, match="the clips of video 'a' do not stand together in the predictions"):
         labelling.label_table(predictions_of(("a", 0), ("b", 0), ("a", 1)), LABELLER)
+
+
+def test_labels_are_the_same_however_many_videos_are_labelled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = predictions_of(
+        *[(name, n) for name, num in zip("abcdef", (1, 3, 1, 1, 2, 1), strict=True) for n in range(num)]
+    )
+    at_once = labelling.label_table(table, LABELLER)
+    monkeypatch.setattr(labelling, "GROUP_CLIPS", 2)
+    assert [some.num_rows for some in labelling._some_videos(table)] == [1, 3, 2, 2, 1]
+    assert labelling.label_table(table, LABELLER).equals(at_once)
+
+
+def test_a_video_torn_apart_is_found_between_groups_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "GROUP_CLIPS", 1)
+    with pytest.raises(OutputError, match="the clips of video 'a' do not stand together"):
+        labelling.label_table(predictions_of(("a", 0), ("b", 0), ("a", 1)), LABELLER)

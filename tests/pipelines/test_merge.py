@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import s3fs
 
@@ -372,3 +373,15 @@ def test_killed_between_labels_and_mark_a_part_has_labels_of_no_run(
     mark = label_parts.read_mark(plan.output, part_of(plan))
     assert mark == Mark(plan.prediction_id, "", counts)
     assert merge.label_again(plan, part_of(plan)) == counts
+
+
+def test_a_part_is_the_same_however_many_clips_are_written_at_once(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, pieces = (begin(str(tmp_path / name), "a", "b", "x", "y") for name in ("whole", "pieces"))
+    counts = merged(whole, write)
+    monkeypatch.setattr(merge, "GROUP_CLIPS", 1)
+    assert merged(pieces, write) == counts
+    assert all(read(pieces, name).equals(read(whole, name), check_metadata=True) for name in TABLES)
+    uri = label_parts.table_uri(pieces.output, "predictions", part_of(pieces))
+    assert pq.read_metadata(uri).num_row_groups == 2

@@ -126,3 +126,27 @@ def test_a_column_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert tables.read_table(uri, ["b"]).column_names == ["b"]
     with pytest.raises(OutputError, match=r"cannot read '.*a\.parquet': it has no column 'c'"):
         tables.read_table(uri, ["a", "c"])
+
+
+def test_a_schema_is_read_without_rows(tmp_path: Path) -> None:
+    table = pa.table({"a": [1]}).replace_schema_metadata({"note": "kept"})
+    tables.write_table(str(tmp_path / "a.parquet"), table)
+    found = tables.read_schema(str(tmp_path / "a.parquet"))
+    assert (found.names, found.metadata[b"note"]) == (["a"], b"kept")
+    (tmp_path / "b.parquet").write_bytes(b"no table")
+    for name in ("b.parquet", "none.parquet"):
+        with pytest.raises(OutputError, match=f"cannot read '.*{name}'"):
+            tables.read_schema(str(tmp_path / name))
+
+
+def test_a_file_whose_pieces_cannot_all_be_made_is_not_there(tmp_path: Path) -> None:
+    schema = pa.schema([("a", pa.int64())])
+
+    def write_half() -> None:
+        with tables.table_writer(str(tmp_path / "a.parquet"), schema) as write:
+            write(schema.empty_table(), None)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
