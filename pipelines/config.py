@@ -25,7 +25,8 @@ class LabelConfig:
         max_labels: Most labels per video in the output, best first.
         max_segments: Most segments per video in the output, the best; the output says how many are left out.
         max_failed_share: Largest share of failed videos with which the job still counts as a success.
-        limit: Label only the first so many videos of the manifest; 0 means all.
+        limit: Label only the first so many videos of the manifest; 0 means all. The output folder then holds these and
+            no others, whatever it held before.
         thumbnails: Videos of which the report keeps pictures.
     """
 

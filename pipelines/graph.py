@@ -175,7 +175,7 @@ def _acks(plan: LabelPlan, resources: Resources, items: Sequence[Item]) -> Itera
         batches,
         PredictBatches,
         plan,
-        _Pool(workers.num_models, workers.max_models),
+        _Pool(workers.num_models, workers.max_models, in_flight),
         num_cpus=resources.model_cpus,
         num_gpus=workers.gpus_each,
         max_task_retries=0,

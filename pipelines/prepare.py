@@ -37,7 +37,7 @@ class BatchPreparer:
         batch_clips: Clips per batch.
         attempts: How often a video whose decoder crashed or whose store failed is tried in all.
         find_known: Finds by its hash a file whose predictions are there; such a one is not decoded.
-        sign_of_life: Called after every clip and every video.
+        sign_of_life: Called after every clip and every video, and as a file is fetched and read.
         worker: The module that the decoder process runs.
     """
 
@@ -138,8 +138,8 @@ class BatchPreparer:
         self, row: Mapping[str, Any], digests: list[str], windows: range
     ) -> Iterator[Clip | VideoMeta | KnownVideo]:
         """Decode a video once; ``digests`` are those of earlier attempts, this one's is added."""
-        with storage.open_video(row["uri"], self.limits.max_bytes) as source:
-            digest = storage.sha256_of(source)
+        with storage.open_video(row["uri"], self.limits.max_bytes, self._sign_of_life) as source:
+            digest = storage.sha256_of(source, self._sign_of_life)
             storage.check_sha256(digest, row.get("sha256"))
             if digests and digests[-1] != digest:
                 raise VideoError(

@@ -87,6 +87,12 @@ def claim(output: str, key: LabelKey, video_ids: Sequence[str]) -> LabelKey | No
     return last
 
 
+def num_videos_gone(output: str, video_ids: Sequence[str]) -> int:
+    """Count the videos of the folder's last run that are not among those of this one: their rows will be deleted."""
+    uri = _run_uri(output)
+    return len(_ids_of(_read_run(uri).manifest).difference(video_ids)) if storage.exists(uri) else 0
+
+
 def check_no_run(output: str) -> None:
     """Refuse the output folder of a job that keeps its books there: its summary would be lost.
 

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -228,7 +229,8 @@ class Store:
                     parts.append({"ETag": done["ETag"], "PartNumber": number} | sums)
             self._complete(uri, upload, parts, path.stat().st_size)
         except BaseException:
-            self.call("abort_multipart_upload", uri, **upload)  # else its parts are kept and paid for
+            with suppress(OSError):  # what was wrong first is what counts
+                self.call("abort_multipart_upload", uri, **upload)  # else its parts are kept and paid for
             raise
 
     def _complete(self, uri: str, upload: dict[str, str], parts: list[dict[str, Any]], num_bytes: int) -> None:

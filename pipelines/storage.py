@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -82,14 +82,19 @@ def is_glob(text: str) -> bool:
     return any(c in text for c in "*?[")
 
 
-def open_video(uri: str, max_bytes: int) -> BinaryIO:
+def open_video(uri: str, max_bytes: int, sign_of_life: Callable[[], None] = lambda: None) -> BinaryIO:
     """Open a video for the decoder, as a real file with a descriptor.
+
+    Args:
+        uri: Where it is.
+        max_bytes: The largest file that is opened.
+        sign_of_life: Called while a file is fetched, as bytes arrive: a large one takes long.
 
     Raises:
         VideoError: missing, not a regular file, unreadable, empty, over ``max_bytes``, or the store failed.
     """
     if is_remote(uri):
-        return _fetch_s3(uri, max_bytes)
+        return _fetch_s3(uri, max_bytes, sign_of_life)
     try:
         # O_NONBLOCK: opening a named pipe must fail here, not wait for a writer.
         descriptor = os.open(local_path(uri), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -126,17 +131,17 @@ def _check_size(num_bytes: int, max_bytes: int) -> None:
         raise VideoError(FailureKind.LIMIT_EXCEEDED, message, "open")
 
 
-def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
+def _fetch_s3(uri: str, max_bytes: int, sign_of_life: Callable[[], None]) -> BinaryIO:
     with ExitStack() as opened:
         # No room for the copy is no fault of the video: that error is not turned into one.
         target = opened.enter_context(tempfile.TemporaryFile(prefix="fal-"))
         try:
-            target.writelines(_chunks_of_s3(uri, max_bytes))
+            target.writelines(_chunks_of_s3(uri, max_bytes, sign_of_life))
         except BrokenReadError:  # once more from the start
             target.seek(0)
             target.truncate()
             try:
-                target.writelines(_chunks_of_s3(uri, max_bytes))
+                target.writelines(_chunks_of_s3(uri, max_bytes, sign_of_life))
             except BrokenReadError as error:
                 text = f"cannot read {uri!r}: {error.strerror}, twice"
                 raise VideoError(FailureKind.STORAGE_ERROR, text, "open") from None
@@ -145,7 +150,7 @@ def _fetch_s3(uri: str, max_bytes: int) -> BinaryIO:
     return target
 
 
-def _chunks_of_s3(uri: str, max_bytes: int) -> Iterator[bytes]:
+def _chunks_of_s3(uri: str, max_bytes: int, sign_of_life: Callable[[], None]) -> Iterator[bytes]:
     store = s3.store()
     try:
         with s3_files.Download(store, uri) as download:
@@ -153,6 +158,7 @@ def _chunks_of_s3(uri: str, max_bytes: int) -> Iterator[bytes]:
             for number, chunk in enumerate(download):
                 if number == 0:  # what is plainly no video is not worth the rest of it
                     check_head(chunk, download.info.num_bytes)
+                sign_of_life()
                 yield chunk
     except BrokenReadError:
         raise
@@ -174,8 +180,12 @@ def _missing_in_s3(store: s3.Store, uri: str, error: OSError) -> VideoError:
     return VideoError(FailureKind.NOT_FOUND, f"no object {uri!r}: {error.strerror}", "open")
 
 
-def sha256_of(file: BinaryIO) -> str:
+def sha256_of(file: BinaryIO, sign_of_life: Callable[[], None] = lambda: None) -> str:
     """Hash a whole open video and put its position back to the start.
+
+    Args:
+        file: The video.
+        sign_of_life: Called as bytes are read.
 
     Raises:
         VideoError: the file cannot be read to its end.
@@ -185,6 +195,7 @@ def sha256_of(file: BinaryIO) -> str:
         file.seek(0)
         while chunk := file.read(COPY_BYTES):
             digest.update(chunk)
+            sign_of_life()
         file.seek(0)
     except OSError as error:
         message = f"the file cannot be read: {error.strerror or error}"

@@ -65,6 +65,7 @@ class LabelTask:
     model_dir: str
     key: LabelKey
     last: LabelKey | None
+    num_gone: int
     since_s: float
 
 
@@ -131,6 +132,7 @@ def open_task(source: str, output: str, model_dir: str, config: FalConfig, *, is
     key = key_of(model.meta(), config)
     video_ids = table["video_id"].to_pylist()
     last = run_record.claim(output, key, video_ids)
+    num_gone = run_record.num_videos_gone(output, video_ids)
     looks = storage.fingerprints(table["uri"].to_pylist())
     return LabelTask(
         output=output,
@@ -141,6 +143,7 @@ def open_task(source: str, output: str, model_dir: str, config: FalConfig, *, is
         model_dir=model_dir,
         key=key,
         last=last,
+        num_gone=num_gone,
         since_s=since_s,
     )
 
@@ -236,6 +239,8 @@ def _say_what_is_to_do(task: LabelTask, work: label_parts.Work) -> None:
         f"{task.table.num_rows} videos in {len(parts.names)} parts, {len(work.finished)} parts finished before, "
         f"model {task.key.model_id}"
     )
+    if task.num_gone:
+        say(f"{task.num_gone} videos of the last run here are not in this input: their rows are deleted in the end")
     changes = run_record.differences(task.last, task.key) if task.last else []
     if changes:
         say(f"another than in the last run here: {', '.join(changes)}; what depends on it is done again")

@@ -36,6 +36,14 @@ def test_a_new_folder_is_taken_and_the_next_run_hears_what_made_it(tmp_path: Pat
     assert run_record.last_run(output) == LastRun(KEY, uri, SETTINGS)
 
 
+def test_videos_that_are_not_there_any_more_are_counted(tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    assert run_record.num_videos_gone(output, ["a"]) == 0
+    begin(output, ["a", "b", "c"])
+    assert run_record.num_videos_gone(output, ["c", "d"]) == 2
+    assert run_record.num_videos_gone(output, ["a", "b", "c", "d"]) == 0
+
+
 def test_a_run_that_died_before_its_manifest_was_written_is_gone_on_with(tmp_path: Path) -> None:
     run_record.begin(str(tmp_path), KEY, "manifest-none.parquet", SETTINGS)
     assert run_record.claim(str(tmp_path), KEY, ["a"]) == KEY

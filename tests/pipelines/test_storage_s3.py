@@ -23,9 +23,13 @@ def failure(uri: str, max_bytes: int = 100) -> VideoError:
 def test_an_object_is_fetched_into_a_real_file(bucket: str) -> None:
     data = os.urandom(3_000_001)  # more than one read
     storage.write_bytes(f"{bucket}/a b/ü#1.mp4", data)
-    with storage.open_video(f"{bucket}/a b/ü#1.mp4", len(data)) as file:
+    alive: list[int] = []
+    with storage.open_video(f"{bucket}/a b/ü#1.mp4", len(data), lambda: alive.append(1)) as file:
         assert os.pread(file.fileno(), len(data) + 1, 0) == data
         assert file.tell() == 0
+        assert len(alive) == 3  # a large one takes long, and must not be taken for dead
+        storage.sha256_of(file, lambda: alive.append(1))
+        assert len(alive) > 3
 
 
 def test_no_room_for_a_copy_is_no_fault_of_the_video(

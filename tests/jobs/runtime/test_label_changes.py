@@ -59,6 +59,8 @@ def test_what_changed_is_done_again_and_nothing_else(
     shutil.copy(corpus / "renamed.mp4", corpus / last)
     (corpus / "text.mp4").unlink()
     assert run("out")["parts_done_now"] <= 2
+    said = "1 videos of the last run here are not in this input: their rows are deleted in the end"
+    assert said in capfd.readouterr().out
     assert is_as_if_new()
 
     # Other thresholds: no prediction is touched.
