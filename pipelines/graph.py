@@ -75,7 +75,7 @@ def label_corpus(
     """
     _configure_ray_data(NO_PROGRESS_TIMEOUT_S + 2 * plan.stall_s)
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
-    run = LabelRun(plan.merge, parts, todo, _Merges(max(2, num_cpus // CPUS_PER_MERGE)), report)
+    run = LabelRun(plan.merge, parts, todo, _Merges(max(2, num_cpus // CPUS_PER_MERGE), plan.stall_s), report)
     while items := run.missing():
         for ack in _acks(plan, resources, items):
             run.add(ack)
@@ -91,11 +91,13 @@ class _Merges:
 
     Args:
         max_running: How many run at once.
+        stall_s: How long none of them may be done, once there is nothing else to wait for, seconds.
     """
 
-    def __init__(self, max_running: int) -> None:
+    def __init__(self, max_running: int, stall_s: float) -> None:
         self._merge = ray.remote(num_cpus=0, max_retries=MAX_TASK_RETRIES)(merge.merge_part)
         self._max_running = max_running
+        self._stall_s = stall_s
         self._running: dict[Any, int] = {}
         self._waiting: deque[tuple[merge.MergePlan, int, str, Sequence[merge.Batch], Sequence[Failure]]] = deque()
 
@@ -117,9 +119,18 @@ class _Merges:
             self._running[self._merge.remote(*task)] = task[1]
 
     def ready(self, *, is_last: bool) -> Iterator[tuple[int, PartCounts]]:
-        """Yield the merges that are done; all of them, waited for, when no more will be started."""
+        """Yield the merges that are done; all of them, waited for, when no more will be started.
+
+        Raises:
+            FalError: a merge failed, or none of them gets on.
+        """
         while self._running:
-            done, _ = ray.wait(list(self._running), num_returns=1, timeout=None if is_last else 0)
+            done, _ = ray.wait(list(self._running), num_returns=1, timeout=self._stall_s if is_last else 0)
+            if not done and is_last:
+                raise FalError(
+                    f"merging stopped: none of {len(self._running)} parts was done for {self._stall_s:.0f} s; look at "
+                    "the place of the output, then run again"
+                )
             if not done:
                 return
             part_index = self._running.pop(done[0])

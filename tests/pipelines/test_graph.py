@@ -19,6 +19,7 @@ from pipelines.standin_files import CHUNK_VIDEOS, manifest_row
 from pipelines.standin_files import write_videos as write_standin_files
 from tests.helpers.corpus import SPEC, TAXONOMY, digests, write_broken, write_model, write_videos
 from tests.helpers.label_plan import begin_run
+from tests.helpers.processes import wait_until
 
 NUM_CORES = os.cpu_count() or 1
 
@@ -169,6 +170,30 @@ def test_a_part_that_cannot_be_merged_ends_the_run_with_the_reason(
     with pytest.raises(FalError, match=r"^merging stopped: OutputError: cannot write '.*failures"):
         graph.label_corpus(plan, Resources(), planned, [0], print)
     assert ray_local
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_merges_that_hang_end_the_run_with_the_reason(
+    ray_local: tuple[str, ...], videos: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    plan, parts = begin_run(videos, tmp_path / "out", model_dir, 100)
+    os.mkfifo(tmp_path / "pipe")  # opening it waits for a writer, as a store that has gone away does
+    merges = graph._Merges(2, stall_s=0.5)
+    merges.start(replace(plan.merge, manifest=str(tmp_path / "pipe")), 0, parts.names[0], [], [])
+    assert list(merges.ready(is_last=False)) == []
+    with pytest.raises(FalError, match="merging stopped: none of 1 parts was done for 0 s; look at the place"):
+        list(merges.ready(is_last=True))
+    wait_until(lambda: is_read(tmp_path / "pipe"))  # and let it go
+    assert ray_local
+
+
+def is_read(pipe: Path) -> bool:
+    try:
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.ray
