@@ -208,6 +208,19 @@ def thumbnails_uri(output: str, part: str) -> str:
     return storage.join(output, "_fal", "thumbnails", f"{part}.json")
 
 
+def read_thumbnails(output: str, part: str) -> dict[str, str]:
+    """Return a part's pictures as JPEG in base64 by video id; none where they are missing or damaged.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        data = json.loads(storage.read_bytes(thumbnails_uri(output, part)))
+    except (FileNotFoundError, ValueError):  # they are only decoration
+        return {}
+    return {str(k): v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
+
+
 def _mark_uri(output: str, part: str) -> str:
     return storage.join(output, "_fal", "done", f"{part}.json")
 

@@ -361,8 +361,7 @@ def new_rows(video: VideoMeta, clips: Sequence[tuple[ClipMeta, int]], out: ClipO
 def _write_thumbnails(plan: MergePlan, part: str, read: _Read) -> None:
     pictures = dict(read.thumbnails)
     for name in sorted({known.part for known in read.known.values()}):
-        uri = label_parts.thumbnails_uri(plan.output, name)
-        stored = json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+        stored = label_parts.read_thumbnails(plan.output, name)
         pictures |= {i: stored[i] for i, known in read.known.items() if known.part == name and i in stored}
     if pictures:
         in_order = {i: pictures[i] for i in sorted(pictures)}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterator, Sequence
 
-from pipelines import pixels, storage
+from pipelines import label_parts, pixels, storage
 
 MAX_BYTES = 12 << 20
 """What all pictures of a page may weigh together, as base64."""
@@ -56,10 +55,9 @@ def read_pictures(output: str, wanted: Sequence[str], max_bytes: int = MAX_BYTES
 
 
 def _files(output: str) -> Iterator[dict[str, str]]:
-    folder = storage.join(output, "_fal", "thumbnails")
-    for name in storage.names_in(folder):
-        if name.startswith("part-") and name.endswith(".json"):
-            yield json.loads(storage.read_bytes(storage.join(folder, name)))
+    for part in sorted(label_parts.stems(storage.join(output, "_fal", "thumbnails"), ".json")):
+        if part.startswith("part-"):
+            yield label_parts.read_thumbnails(output, part)
 
 
 def _small(text: str) -> str:

@@ -180,3 +180,11 @@ def test_the_same_in_s3(bucket: str) -> None:
     assert [row["video_id"] for row in label_parts.read_part(uri, 0)] == ["a", "b", "c"]
     write_part(output, "part-old")
     assert label_parts.read_marks(output) == {"part-old": MARK}
+
+
+@pytest.mark.parametrize("text", ['{"a": "picture", "b": 1}', "{", "[]", ""])
+def test_pictures_that_are_damaged_are_none(tmp_path: Path, text: str) -> None:
+    output = str(tmp_path)
+    assert label_parts.read_thumbnails(output, "part-a") == {}
+    storage.write_bytes(label_parts.thumbnails_uri(output, "part-a"), text.encode())
+    assert label_parts.read_thumbnails(output, "part-a") == ({"a": "picture"} if "picture" in text else {})
