@@ -7,6 +7,7 @@ work item counts when each of its batches has been acknowledged, a part when its
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ MAX_ATTEMPTS = 3
 """How often a video is tried: with others of its part, and twice alone."""
 MAX_ROUNDS = 50
 """How often what is missing is done again before the job gives up: a node that goes takes work along."""
+DONE_AGAIN = ("num_videos", "num_failed", "num_clips")
+"""What is counted once, however often a worker died on it; the time that it took was spent."""
 NOBODY_LIVES = 8
 """Work items that died, while none of the run ever came through, for the workers and not the videos to be at fault."""
 
@@ -97,12 +100,16 @@ class Merges(Protocol):
 
 @dataclass(slots=True)
 class _Arrived:
-    """What has arrived of a work item; ``more`` are the videos of which it was only the beginning."""
+    """What has arrived of a work item; ``more`` are the videos of which it was only the beginning.
+
+    ``counted`` is what was reported of it, and does not count if it is done again.
+    """
 
     item: Item
     num_batches: int | None = None
     batches: set[int] = field(default_factory=set)
     more: list[Mapping[str, Any]] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
     is_given_out: bool = False
 
     @property
@@ -186,6 +193,7 @@ class LabelRun:
         self._has_arrived = True
         for name in self._totals:
             self._totals[name] += ack[name]
+        arrived.counted.update({name: ack[name] for name in DONE_AGAIN})
         if arrived.is_complete:
             self._add_rest(arrived)
         self._merge_if_complete(ack["part_index"])
@@ -238,6 +246,8 @@ class LabelRun:
         item = arrived.item
         part = self._parts[item.part_index]
         del part.items[item.item_index]  # its batches stay behind under its number, which is not used again
+        for name, num in arrived.counted.items():
+            self._totals[name] -= num
         attempt = item.attempt + self._was_begun(item)
         for place in self._places(item):
             if attempt <= MAX_ATTEMPTS:

@@ -189,6 +189,22 @@ def test_a_part_that_did_not_come_back_is_done_video_by_video(tmp_path: Path) ->
     assert failure.message == ("the worker process died 3 times while it had this video, the last times alone")
 
 
+def test_what_is_done_again_is_counted_once(tmp_path: Path) -> None:
+    plan, parts = planned(tmp_path, 3, 10)
+    seen = list[Progress]()
+    run = LabelRun(plan, parts, [0], Merges(), seen.append)
+    (whole,) = run.missing()
+    first, _ = acks_of(whole, 2, parts.sizes)
+    run.add(first)
+    assert seen[-1].num_clips > 0
+    run.end_round()
+    assert (seen[-1].num_videos, seen[-1].num_clips) == (0, 0)
+    assert seen[-1].prepare_busy_s > 0
+    for item in run.missing():
+        run.add(acks_of(item, 1, parts.sizes)[0])
+    assert seen[-1].num_videos == 3
+
+
 def test_what_waited_behind_a_worker_that_died_is_not_to_blame(tmp_path: Path) -> None:
     plan, parts = planned(tmp_path, 1, 10)
     run = LabelRun(plan, parts, [0], Merges(), lambda _: None)
