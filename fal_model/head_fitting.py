@@ -125,7 +125,7 @@ def _minimise(
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = _loss(weight_KE, bias_K, data, hierarchy) + penalty / 2 * weight_KE.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # same
