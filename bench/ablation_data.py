@@ -89,11 +89,16 @@ def clip_spec(name: str, spec: ClipSpec) -> ClipSpec:
 def shards(found: Source, spec: ClipSpec) -> Path:
     """Decode a data set with ``jobs/prepare_corpus.py``; return the folder with a folder of shards for each split."""
     folder = found.folder / f"shards-{spec.sampling.value}-{spec.pipeline_id}"
-    if not (folder / "summary.json").exists():
+    if not _is_prepared(folder):
         arguments = ["--input", str(found.manifest), "--output", str(folder)]
         arguments += ["--taxonomy", str(found.taxonomy)] if found.taxonomy else []
         _job("prepare_corpus.py", *arguments, *(f"clip.{key}={value}" for key, value in spec.to_dict().items()))
     return folder
+
+
+def _is_prepared(folder: Path) -> bool:
+    summary = folder / "summary.json"
+    return summary.exists() and json.loads(summary.read_bytes())["exit_code"] == 0
 
 
 def _standin(work: Path, sizes: DataSizes) -> Source:

@@ -7,6 +7,7 @@ See docs/adr/0009-search-index.md for the library and the kind of index.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 import uuid
@@ -24,7 +25,9 @@ from fal_model.spec import content_id
 from pipelines.embeddings import Block, read_blocks
 from pipelines.exporters.source import Source
 
+_LOG = logging.getLogger(__name__)
 FORMAT = 1
+PREFIX = "index-"
 ROWS_PER_CELL = 40
 """Embeddings per cell that the cells are learned from; the library warns below 39."""
 SEED = 0
@@ -84,7 +87,7 @@ def library() -> Any:
 
 def index_folder(source: Source, folder: Path) -> Path:
     """Return where the index of a run is kept: by what its rows are, so that other rows never meet an old index."""
-    return folder / f"index-{content_id([FORMAT, source.key.label_id, [part.name for part in source.parts]])}"
+    return folder / f"{PREFIX}{content_id([FORMAT, source.key.label_id, [part.name for part in source.parts]])}"
 
 
 def open_index(source: Source, folder: Path) -> EmbeddingIndex | None:
@@ -110,7 +113,9 @@ def open_index(source: Source, folder: Path) -> EmbeddingIndex | None:
 
 
 def build_index(source: Source, folder: Path, report: Callable[[int], None]) -> EmbeddingIndex:
-    """Make the index of a run and keep it; it appears whole or not at all.
+    """Make the index of a run and keep it; it appears whole or not at all, and those of other rows go.
+
+    A folder that cannot be written, as that of a read-only run, costs the time of the next search and not this one.
 
     Args:
         source: The run.
@@ -119,7 +124,6 @@ def build_index(source: Source, folder: Path, report: Callable[[int], None]) -> 
 
     Raises:
         ConfigError: the library is not installed.
-        OutputError: the folder cannot be written.
     """
     faiss = library()
     sample_ND = _sample(source)
@@ -165,6 +169,11 @@ def _keep(faiss: Any, made: Any, counts: list[int], place: Path) -> None:
         (unfinished / "rows.json").write_text(json.dumps(counts), encoding="utf-8")
         unfinished.rename(place)
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"cannot write the search index {str(place)!r}: {error}") from None
+        if not place.is_dir():  # else another search has made the same one in the meantime
+            _LOG.warning("the search index is not kept, the next search makes it again: %s", error)
+        return
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    for other in place.parent.glob(f"{PREFIX}*"):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,7 +21,7 @@ from pipelines.relabelling import StoredRun
 from pipelines.splits import SplitConfig, assign_splits
 
 SPLITS = ("train", "val", "test")
-COLUMNS = ["video_id", "sha256", "frame_times_s", "embedding"]
+COLUMNS = ["video_id", "frame_times_s", "embedding"]
 Row = dict[str, Any]
 
 
@@ -42,6 +42,14 @@ class HeadData:
     num_unknown: int
     num_unlabelled: int
     num_left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """What was decoded of a video, and into how many clips."""
+
+    sha256: str
+    num_clips: int
 
 
 def read_examples(
@@ -65,7 +73,7 @@ def read_examples(
     """
     rows = manifest.to_pylist()
     truth = {row["video_id"]: row for row in rows if row["labels"] is not None}
-    found = _read_clips(stored, set(truth))
+    found = _clips(stored, truth)
     known = _known_rows(truth, found)
     if not known:
         problem = (
@@ -82,30 +90,46 @@ def read_examples(
                 f"{name!r}; train is fitted, val calibrates; give more videos, or their splits"
             )
             raise ConfigError([problem])
-    examples, num_left_out = {}, 0
-    for name, of_split in chosen.items():
-        if of_split:
-            examples[name], more = _examples(of_split, found, taxonomy, max_clips)
-            num_left_out += more
+    taken = {name: _taken(of_split, found, max_clips) for name, of_split in chosen.items() if of_split}
+    embeddings = _read_clips(stored, {video_id: places for of_split in taken.values() for video_id, places in of_split})
+    examples = {
+        name: _examples(of_split, embeddings, {row["video_id"]: row for row in chosen[name]}, found, taxonomy)
+        for name, of_split in taken.items()
+    }
+    num_clips = sum(found[row["video_id"]].num_clips for row in known)
     return HeadData(
         examples=examples,
         num_videos={name: len(of_split) for name, of_split in chosen.items() if of_split},
         num_unknown=len(truth) - len(known),
         num_unlabelled=len(rows) - len(truth),
-        num_left_out=num_left_out,
+        num_left_out=num_clips - sum(map(len, examples.values())),
     )
 
 
-def _read_clips(stored: StoredRun, wanted: set[str]) -> dict[str, pa.Table]:
-    """Return the clips of each wanted video."""
+def _clips(stored: StoredRun, wanted: Collection[str]) -> dict[str, Clips]:
+    """Count the clips of each wanted video: without their embeddings, of which there may be more than memory holds."""
+    found: dict[str, Clips] = {}
+    for table in _each_part(stored, wanted, ["video_id", "sha256"]):
+        for name, rows in _by_video(table):
+            found[name] = Clips(rows["sha256"][0].as_py(), rows.num_rows)
+    return found
+
+
+def _read_clips(stored: StoredRun, wanted: Mapping[str, list[int]]) -> dict[str, pa.Table]:
+    """Return those clips of each wanted video that are wanted."""
+    tables_of = _each_part(stored, wanted, COLUMNS)
+    return {name: rows.take(wanted[name]) for table in tables_of for name, rows in _by_video(table)}
+
+
+def _each_part(stored: StoredRun, wanted: Collection[str], columns: list[str]) -> Iterator[pa.Table]:
+    """Yield the predictions of the wanted videos, part by part as they come."""
     ids = pa.array(sorted(wanted), pa.string())
 
     def of_part(place: str, name: str) -> pa.Table:
-        table = tables.read_table(label_parts.table_uri(place, "predictions", name), COLUMNS)
+        table = tables.read_table(label_parts.table_uri(place, "predictions", name), columns)
         return table.filter(pc.is_in(table["video_id"], ids))
 
-    parts = dict(part_pool.each_part(of_part, stored.place, stored.names))
-    return {name: part for table in parts.values() for name, part in _by_video(table)}
+    return (table for _, table in part_pool.each_part(of_part, stored.place, stored.names))
 
 
 def _by_video(table: pa.Table) -> list[tuple[str, pa.Table]]:
@@ -114,25 +138,36 @@ def _by_video(table: pa.Table) -> list[tuple[str, pa.Table]]:
     return [(ids[a], table.slice(a, b - a)) for a, b in pairwise([*starts, len(ids)])]
 
 
-def _known_rows(truth: Mapping[str, Row], found: Mapping[str, pa.Table]) -> list[Row]:
+def _known_rows(truth: Mapping[str, Row], found: Mapping[str, Clips]) -> list[Row]:
     """Return the labelled videos that there are predictions of, by id, with the content that was decoded."""
-    return [truth[name] | {"sha256": found[name]["sha256"][0].as_py()} for name in sorted(truth.keys() & found.keys())]
+    return [truth[name] | {"sha256": found[name].sha256} for name in sorted(truth.keys() & found.keys())]
+
+
+def _taken(rows: Sequence[Row], found: Mapping[str, Clips], max_clips: int) -> list[tuple[str, list[int]]]:
+    """Take every nth clip of a split, as many as are allowed: which clips of which videos, in order."""
+    counts = [found[row["video_id"]].num_clips for row in rows]
+    step = -(-sum(counts) // max_clips)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    places = [list(range(int(-start % step), count, step)) for start, count in zip(starts, counts, strict=False)]
+    return [(row["video_id"], at) for row, at in zip(rows, places, strict=True) if at]
 
 
 def _examples(
-    rows: Sequence[Row], found: Mapping[str, pa.Table], taxonomy: Taxonomy, max_clips: int
-) -> tuple[Examples, int]:
-    embeddings, labels, weights = [], [], []
-    for row in rows:
-        clips = found[row["video_id"]]
-        embeddings.append(tables.matrix(clips["embedding"]))
-        labels += [clip_truth(row, times_s).labels for times_s in clips["frame_times_s"].to_pylist()]
-        weights += [1 / clips.num_rows] * clips.num_rows
-    step = -(-len(weights) // max_clips)
-    hot_NK = multi_hot([[taxonomy.index(label) for label in held] for held in labels[::step]], taxonomy).numpy()
-    taken = Examples(
-        embedding_NE=np.concatenate(embeddings)[::step].astype(np.float32),
-        labels_NK=hot_NK,
-        weight_N=np.array(weights[::step], np.float32),
+    taken: Sequence[tuple[str, list[int]]],
+    embeddings: Mapping[str, pa.Table],
+    truth: Mapping[str, Row],
+    found: Mapping[str, Clips],
+    taxonomy: Taxonomy,
+) -> Examples:
+    held: list[list[str]] = []
+    weights: list[float] = []
+    for video_id, places in taken:
+        times = embeddings[video_id]["frame_times_s"].to_pylist()
+        held += [clip_truth(truth[video_id], times_s).labels for times_s in times]
+        weights += [1 / found[video_id].num_clips] * len(places)
+    rows = [tables.matrix(embeddings[video_id]["embedding"]) for video_id, _ in taken]
+    return Examples(
+        embedding_NE=np.concatenate(rows).astype(np.float32),
+        labels_NK=multi_hot([[taxonomy.index(x) for x in labels] for labels in held], taxonomy).numpy(),
+        weight_N=np.array(weights, np.float32),
     )
-    return taken, len(weights) - len(taken)

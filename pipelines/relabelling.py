@@ -47,11 +47,12 @@ class StoredRun:
     record: LabellingRecord
 
 
-def open_run(place: str) -> StoredRun:
-    """Open a finished labelling run.
+def open_run(place: str, *, are_labels_read: bool = False) -> StoredRun:
+    """Open a labelling run whose predictions are all there.
 
     Args:
         place: Absolute output folder of ``label_corpus`` or ``relabel``.
+        are_labels_read: Its labels must be finished too: those of a relabelling that was stopped are of two settings.
 
     Raises:
         ConfigError: no such folder, of another schema version, or not finished.
@@ -71,11 +72,13 @@ def open_run(place: str) -> StoredRun:
     names = list(dict.fromkeys(manifest["part"].to_pylist()))
     marks = label_parts.read_marks(place)
     done = {name for name in names if name in marks and marks[name].prediction_id == run.key.prediction_id}
+    if are_labels_read:
+        done = {name for name in done if marks[name].label_id == run.key.label_id}
     if len(done) < len(names):
         num = pc.sum(pc.is_in(manifest["part"], pa.array(sorted(done), pa.string()))).as_py() or 0
         problem = (
             f"--input: {place!r} is not finished: {len(done)} of {len(names)} parts, {num} of {manifest.num_rows} "
-            "videos are done; run label_corpus again"
+            f"videos are done; run {'label_corpus or relabel' if are_labels_read else 'label_corpus'} again"
         )
         raise ConfigError([problem])
     return StoredRun(

@@ -110,7 +110,11 @@ class Store:
         bucket, key = self.split(uri)
         is_for_many = not key or "Prefix" in arguments or "Delete" in arguments
         asked = {"Bucket": bucket} | ({} if is_for_many else {"Key": key}) | arguments
-        return self._insist(lambda: self.request(method, asked), num_bytes)
+        try:
+            return self._insist(lambda: self.request(method, asked), num_bytes)
+        except OSError as error:
+            error.filename = uri  # as of local files: "Forbidden" alone does not say what
+            raise
 
     async def request(self, method: str, arguments: dict[str, Any]) -> Any:
         """Make one request of S3, once."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fal_model.errors import OutputError
 from pipelines import label_parts, receipts, relabelling, tables
 from pipelines.clip_batches import Failure
 from pipelines.labelling import OUTPUTS, label_table
@@ -76,9 +77,13 @@ class StoredPart:
         """Read the tables of a part.
 
         Raises:
-            OutputError: one is missing or damaged.
+            OutputError: one is missing or damaged, or the predictions have no receipt.
         """
-        return cls(*(tables.read_table(label_parts.table_uri(place, t, name)) for t in label_parts.TABLES))
+        part = cls(*(tables.read_table(label_parts.table_uri(place, t, name)) for t in label_parts.TABLES))
+        if RECEIPT_KEY not in (part.predictions.schema.metadata or {}):
+            uri = label_parts.table_uri(place, "predictions", name)
+            raise OutputError(f"{uri!r} has no receipt; FAL did not write it so, and it cannot be verified")
+        return part
 
 
 class Verifier:
@@ -144,7 +149,7 @@ class Verifier:
         if self._meta.config.clip.pipeline_id != key.pipeline_id:
             asked = self._meta.config.clip.pipeline_id
             causes[Cause.PREPROCESSING] = f"the model asks for another preprocessing: {asked}, then {key.pipeline_id}"
-        receipt = Receipt.from_json((old.schema.metadata or {})[RECEIPT_KEY])
+        receipt = Receipt.from_json(old.schema.metadata[RECEIPT_KEY])
         other = _differing_columns(old.select(INPUT_COLUMNS), fresh.select(INPUT_COLUMNS))
         if other and not causes.keys() & {Cause.CONTENT, Cause.PREPROCESSING}:
             versions = _changed(receipt.decoding, receipts.decoding_versions())

@@ -38,7 +38,7 @@ def verify(options: dict[str, str], config: FalConfig) -> Outcome:
     settings = config.verify
     if options["output"]:
         run_record.check_no_run(storage.absolute(options["output"]))
-    stored = relabelling.open_run(storage.absolute(options["input"]))
+    stored = relabelling.open_run(storage.absolute(options["input"]), are_labels_read=True)
     chosen = _chosen(stored, settings)
     verifier = Verifier(stored, ClipPredictor.load(options["model"]))
     findings: list[Finding] = []

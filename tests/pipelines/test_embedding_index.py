@@ -78,10 +78,33 @@ def test_a_damaged_index_is_said(source: Source, tmp_path: Path) -> None:
         open_index(source, tmp_path)
 
 
-def test_a_folder_that_takes_no_index_is_said(source: Source, tmp_path: Path) -> None:
+def test_indices_of_other_rows_are_deleted_once_there_is_a_new_one(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "index-0123").mkdir()
+    (tmp_path / "notes").mkdir()
+    build_index(source, tmp_path, lambda _: None)
+    assert {path.name for path in tmp_path.iterdir()} == {index_folder(source, tmp_path).name, "notes"}
+
+
+def test_one_that_another_search_made_meanwhile_is_left_alone(
+    source: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = index_folder(source, tmp_path)
+
+    def report(_: int) -> None:
+        theirs.mkdir(exist_ok=True)
+        (theirs / "rows.json").touch()
+
+    assert build_index(source, tmp_path, report).library.ntotal == NUM
+    assert [path.name for path in tmp_path.iterdir()] == [theirs.name]
+    assert not caplog.records
+
+
+def test_a_folder_that_takes_no_index_costs_the_next_search_and_not_this_one(
+    source: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write the search index"):
-        build_index(source, tmp_path / "file", lambda _: None)
+    assert build_index(source, tmp_path / "file", lambda _: None).library.ntotal == NUM
+    assert "the search index is not kept, the next search makes it again: " in caplog.text
 
 
 def test_without_the_library_it_says_what_to_install() -> None:

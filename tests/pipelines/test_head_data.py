@@ -81,9 +81,17 @@ def test_videos_without_a_split_are_divided(stored: StoredRun) -> None:
 
 def test_of_too_many_clips_every_nth_is_taken(stored: StoredRun) -> None:
     rows = [{"video_id": name(i), "split": "val" if i == 9 else "train"} for i in range(10)]
-    data = read(stored, truth(*rows), max_clips=7)
+    data, every = read(stored, truth(*rows), max_clips=7), read(stored, truth(*rows))
     assert len(data.examples["train"]) == 7
     assert data.num_left_out == 27 - 7
+    some, most = data.examples["train"], every.examples["train"]
+    for taken, of_all in zip(
+        (some.embedding_NE, some.labels_NK, some.weight_N),
+        (most.embedding_NE, most.labels_NK, most.weight_N),
+        strict=True,
+    ):
+        assert np.array_equal(taken, of_all[::4])
+    assert (every.num_left_out, len(every.examples["val"])) == (0, CLIPS)
 
 
 def test_nothing_to_fit_or_to_calibrate_is_said(stored: StoredRun) -> None:

@@ -68,6 +68,15 @@ def test_what_is_missing_is_said(stored: StoredRun, tmp_path: Path) -> None:
         relabelling.plan_relabelling(stored, output, replace(stored.record, taxonomy=MERGED), CONFIG)
 
 
+def test_labels_of_two_settings_are_no_finished_labels(stored: StoredRun) -> None:
+    name = stored.names[0]
+    label_parts.void_labels(stored.place, name)
+    assert relabelling.open_run(stored.place).names == stored.names
+    wanted = r"is not finished: 3 of 4 parts, .* videos are done; run label_corpus or relabel again"
+    with pytest.raises(ConfigError, match=wanted):
+        relabelling.open_run(stored.place, are_labels_read=True)
+
+
 def test_a_part_that_went_away_stops_the_run(stored: StoredRun, tmp_path: Path) -> None:
     plan = relabelling.plan_relabelling(stored, str(tmp_path / "new"), stored.record, CONFIG)
     name = stored.names[0]

@@ -69,3 +69,8 @@ def test_what_a_listing_told_is_not_asked_again(bucket: str) -> None:
     assert store.info(f"{bucket}/told") == Info(7, "e")
     with pytest.raises(FileNotFoundError):
         store.info(f"{bucket}/not-told")
+
+
+def test_an_error_says_which_object(bucket: str) -> None:
+    with pytest.raises(FileNotFoundError, match=rf": '{bucket}/no/such\.mp4'"):
+        s3.store().call("get_object", f"{bucket}/no/such.mp4")

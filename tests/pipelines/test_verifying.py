@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from fal_model.calibration import Calibration
+from fal_model.errors import OutputError
 from fal_model.model import FALModel
 from pipelines import label_parts, relabelling, tables
 from pipelines.config import LabelConfig
@@ -127,6 +128,13 @@ def test_a_row_that_is_missing_is_said(place: Path, made: Path) -> None:
     rewrite(place, "failures", lambda rows: rows.clear())
     found = changed(place, made / "model")
     assert found == {name: {Cause.LABELS} for name in BROKEN}
+
+
+def test_predictions_without_a_receipt_are_said(place: Path) -> None:
+    (path,) = (place / "predictions").iterdir()
+    tables.write_table(str(path), tables.read_table(str(path)).replace_schema_metadata(None))
+    with pytest.raises(OutputError, match=r"predictions/.*' has no receipt; FAL did not write it so, and it cannot be"):
+        StoredPart.read(str(place), path.stem)
 
 
 def test_another_decoder_is_told_with_its_versions(place: Path, made: Path) -> None:
