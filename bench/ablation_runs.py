@@ -27,7 +27,7 @@ from jobs.runtime.ray_train import to_tensors, validation_batches
 from pipelines.atomic_files import writing
 from pipelines.shards import ReadPlan, ShardSet, read_batches
 
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 """Raised by hand when the model or the training changes: results of other versions are not used again."""
 
 Result = dict[str, Any]
@@ -173,7 +173,7 @@ def measured(
     return found
 
 
-def _mean_of(output: Tensor | tuple[list[Tensor], Tensor | None]) -> Tensor:
+def _mean_of(output: Tensor | tuple[Tensor, Tensor | None]) -> Tensor:
     """Return the mean of what an encoder says of each clip: of frame features, or of the tokens of the last stage."""
-    features = output if isinstance(output, Tensor) else output[0][-1]
+    features = output if isinstance(output, Tensor) else output[0]
     return features.flatten(1, -2).mean(dim=1)

@@ -19,6 +19,11 @@ COLOURS_FROM_RGB = ((0.299, 0.587, 0.114), (1.5, -1.5, 0.0), (-0.75, -0.75, 1.5)
 and brought to like size, colour is learned as early as brightness. A linear patch embedding loses nothing by it."""
 
 
+def normal_pixels(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Turn bytes into numbers of about 1."""
+    return (pixels.to(dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
+
+
 class PatchEmbedding(nn.Module):
     """Cut frames into square patches, one token each, and add where and when the patch was.
 
@@ -41,7 +46,7 @@ class PatchEmbedding(nn.Module):
         patches = frames_BTCHW.view(batch, frames, colours, height // p, p, width // p, p)
         # Bytes are moved before they become numbers: a quarter of the memory traffic.
         patches = patches.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
-        rgb = (patches.to(self.proj.weight.dtype) / 255 - PIXEL_MEAN) / PIXEL_STD
+        rgb = normal_pixels(patches, self.proj.weight.dtype)
         tokens_BTPD = F.linear(rgb, self._weight_for_rgb(), self.proj.bias)
         x_BTPD = tokens_BTPD + self.space_PD + self.time_TD[:, None]
         if self.frame_D is not None:
@@ -85,7 +90,7 @@ class TokenMerge(nn.Module):
 
 
 class VideoEncoder(BlockRunner):
-    """Frames to features at three scales. All time steps are kept; only space gets coarser."""
+    """Frames to tokens. All time steps are kept; only space gets coarser, stage by stage."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -96,23 +101,20 @@ class VideoEncoder(BlockRunner):
             nn.Sequential(*(_block(config) for _ in range(depth))) for depth in config.stage_depths
         )
 
-    def forward(self, frames_BTCHW: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    def forward(self, frames_BTCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode uint8 frames.
 
         Returns:
-            Features [B, T, P, D] after each stage, finest first; and the frame tokens [B, T, D] after the last, or
-            None in a model without them.
+            Tokens [B, T, P, D] of the last stage; and its frame tokens [B, T, D], None in a model without them.
         """
         x_BTPD = self.embed(frames_BTCHW)
         first = self.num_frame_tokens
-        features: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             if i > 0:
                 merged_BTPD = self.merges[i - 1](x_BTPD[:, :, first:])
                 x_BTPD = torch.cat((x_BTPD[:, :, :first], merged_BTPD), dim=2) if first else merged_BTPD
             x_BTPD = self.run_blocks(stage, x_BTPD)
-            features.append(x_BTPD[:, :, first:])
-        return features, x_BTPD[:, :, 0] if first else None
+        return x_BTPD[:, :, first:], x_BTPD[:, :, 0] if first else None
 
 
 def _block(config: ModelConfig) -> DividedBlock:

@@ -1,4 +1,4 @@
-"""Temporal fusion: appearance tokens look at motion tokens, then at each other across all frames."""
+"""Temporal fusion: tokens look at motion, then at each other across all frames, and become one vector per frame."""
 
 from __future__ import annotations
 
@@ -36,28 +36,35 @@ class FusionBlock(nn.Module):
 
 
 class TemporalFusion(BlockRunner):
-    """Fuse the frames with one another and appearance with motion, at the coarsest scale."""
+    """Fuse the frames with one another and appearance with motion, at the coarsest scale; then one vector per frame."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.time_TD = nn.Parameter(torch.zeros(config.clip.num_frames, config.width))
         self.blocks = nn.ModuleList(FusionBlock(config) for _ in range(config.fusion_depth))
+        self.norm = layer_norm(config.width)
+        self.token_norm = layer_norm(config.width) if config.has_frame_token else None
 
-    def forward(self, x_BTPD: Tensor, motion_BTMD: Tensor | None) -> Tensor:
+    def forward(self, x_BTPD: Tensor, token_BTD: Tensor | None, motion_BTMD: Tensor | None) -> Tensor:
         """Fuse.
 
         Args:
             x_BTPD: Appearance tokens of the coarsest stage.
+            token_BTD: Frame tokens; None when the encoder has none.
             motion_BTMD: Motion tokens; None when the model has no motion stream.
 
         Returns:
-            Fused tokens [B, T, P, D].
+            Frame features [B, T, D].
         """
-        if motion_BTMD is not None:
-            # The short way for the motion of a frame as a whole; the blocks add where it is, and when.
-            x_BTPD = x_BTPD + motion_BTMD.mean(dim=2, keepdim=True)
         # Order is what some classes are about, and the encoder's own time positions have faded by now.
         x_BQD = (x_BTPD + self.time_TD[:, None]).flatten(1, 2)
+        if motion_BTMD is not None:
+            # The short way for the motion of a frame as a whole; the blocks add where it is, and when.
+            x_BQD = x_BQD + motion_BTMD.mean(dim=2, keepdim=True).expand_as(x_BTPD).flatten(1, 2)
         motion_BSD = None if motion_BTMD is None else motion_BTMD.flatten(1, 2)
         x_BQD = self.run_blocks(self.blocks, x_BQD, motion_BSD)
-        return x_BQD.view(x_BTPD.shape)
+        frame_BTD: Tensor = self.norm(x_BQD.view(x_BTPD.shape)).mean(dim=2)
+        if self.token_norm is not None and token_BTD is not None:
+            frame_BTD = frame_BTD + self.token_norm(token_BTD)
+        # The motion of a frame as a whole goes to the heads by itself: through the blocks alone it is learned late.
+        return frame_BTD if motion_BTMD is None else frame_BTD + motion_BTMD.mean(dim=2)

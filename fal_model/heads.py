@@ -10,13 +10,15 @@ from fal_model.attention import Mlp, layer_norm
 from fal_model.batch import ModelOutput
 from fal_model.config import ModelConfig
 from fal_model.hierarchy import Hierarchy
+from fal_model.pyramid import Places
 from fal_model.taxonomy import Taxonomy
 
 
 class Heads(nn.Module):
     """Hierarchical classification, temporal localization and embedding from frame features.
 
-    The clip's classes are read linearly from its embedding, so the embedding is trained whenever the classes are.
+    What frames as wholes say of the clip's classes is read linearly from its embedding, so the embedding is trained
+    whenever the classes are.
     """
 
     def __init__(self, config: ModelConfig, taxonomy: Taxonomy) -> None:
@@ -36,8 +38,15 @@ class Heads(nn.Module):
         self.borders = nn.Linear(width, 2 * (1 + len(taxonomy.leaves)))
         self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
-    def forward(self, frame_BTD: Tensor) -> ModelOutput:
-        """Return logits [B, K], frame logits [B, T, K], unit embeddings [B, E] and border offsets [B, T, L, 2]."""
+    def forward(self, frame_BTD: Tensor, places: Places | None = None) -> ModelOutput:
+        """Return logits [B, K], frame logits [B, T, K], unit embeddings [B, E] and border offsets [B, T, L, 2].
+
+        Args:
+            frame_BTD: Frame features.
+            places: What the places of the pyramid say: their logits are added to those of the frames as wholes.
+        """
+        if places is not None:
+            frame_BTD = frame_BTD + places.frame_BTD
         # What a frame shows means something else early than late: up, then down is not down, then up.
         timed_BTD = self.mlp_norm(frame_BTD) + self.time_TD
         frame_BTD = self.frame_norm(frame_BTD + self.mlp(timed_BTD))
@@ -48,9 +57,13 @@ class Heads(nn.Module):
         clip_BE = self.embedding_norm(self.project(clip_BD))
         # A frame says when; which of two mirrored actions it is part of, the clip knows.
         placed_BTD = self.drop(frame_BTD + self.context(clip_BE)[:, None])
+        logits_BK, frame_logits_BTK = self.clip_classes(self.drop(clip_BE)), self.frame_classes(placed_BTD)
+        if places is not None:
+            logits_BK = logits_BK + places.logits_BK.to(logits_BK.dtype)
+            frame_logits_BTK = frame_logits_BTK + places.frame_logits_BTK.to(logits_BK.dtype)
         return ModelOutput(
-            logits_BK=self.clip_classes(self.drop(clip_BE)),
-            frame_logits_BTK=self.frame_classes(placed_BTD),
+            logits_BK=logits_BK,
+            frame_logits_BTK=frame_logits_BTK,
             embedding_BE=F.normalize(clip_BE.float(), dim=-1),
             offsets_BTL2=self._offsets(placed_BTD),
         )

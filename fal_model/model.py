@@ -28,6 +28,8 @@ STEM_GAIN = 1.6
 do the same but take away how fast things move."""
 
 POSITION_STD = 0.2
+ALIGNMENT = 64
+"""Bytes: where torch itself lets a tensor begin."""
 CLASSIFIER_STD = 0.01
 
 
@@ -55,7 +57,7 @@ class FALModel(nn.Module):
         self.encoder = VideoEncoder(config)
         self.motion = MotionStream(config) if config.motion_depth else None
         self.fusion = TemporalFusion(config)
-        self.pyramid = FeaturePyramid(config)
+        self.pyramid = FeaturePyramid(config, len(taxonomy)) if config.pyramid_width else None
         self.heads = Heads(config, taxonomy)
         _initialise(self)
 
@@ -78,14 +80,11 @@ class FALModel(nn.Module):
         self._check(frames, flow, flow_valid)
         if flow_valid is None:
             flow_valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-        features, token_BTD = self.encoder(frames)
+        x_BTPD, token_BTD = self.encoder(frames)
         motion_BTMD = self.motion(flow, flow_valid) if self.motion is not None else None
-        fused_BTPD = self.fusion(features[-1], motion_BTMD)
-        frame_BTD = self.pyramid([*features[:-1], fused_BTPD], token_BTD)
-        if motion_BTMD is not None:
-            # The motion of a frame as a whole goes to the heads by itself: through the fusion alone it is learned late.
-            frame_BTD = frame_BTD + motion_BTMD.mean(dim=2)
-        output: ModelOutput = self.heads(frame_BTD)
+        frame_BTD = self.fusion(x_BTPD, token_BTD, motion_BTMD)
+        places = self.pyramid(frames, flow, flow_valid) if self.pyramid is not None else None
+        output: ModelOutput = self.heads(frame_BTD, places)
         return output
 
     def _check(self, frames: Tensor, flow: Tensor, flow_valid: Tensor | None) -> None:
@@ -178,7 +177,10 @@ class FALModel(nn.Module):
         with torch.device("meta"):
             model = cls(meta.config, meta.taxonomy, meta.calibration)
         state = read_weights(folder, model.state_dict(), meta.weights_id)
-        model.load_state_dict(state, assign=True)
+        # In the file a tensor begins where the one before ends; there, products of matrices are slower, and may differ
+        # in the last bit from those of the model that was saved.
+        aligned = {name: x if x.data_ptr() % ALIGNMENT == 0 else x.clone() for name, x in state.items()}
+        model.load_state_dict(aligned, assign=True)
         return model.eval()
 
 
@@ -203,12 +205,15 @@ def _initialise(model: FALModel) -> None:
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     for name, parameter in model.named_parameters():
         if name.endswith(("space_PD", "space_MD", "time_TD", "filter_TD", "no_flow_D", "frame_D")):
             nn.init.trunc_normal_(parameter, std=POSITION_STD, a=-2 * POSITION_STD, b=2 * POSITION_STD)
+    heads = model.heads
     prior_K = torch.tensor(prior_logits(model.taxonomy))
-    for classes in (model.heads.clip_classes, model.heads.frame_classes):
+    for classes in (heads.clip_classes, heads.frame_classes):
         nn.init.trunc_normal_(classes.weight, std=CLASSIFIER_STD, a=-1, b=1)
         classes.bias.copy_(prior_K)
     # A border that nothing is known about lies half-way between two frames.
-    nn.init.trunc_normal_(model.heads.borders.weight, std=CLASSIFIER_STD, a=-1, b=1)
+    nn.init.trunc_normal_(heads.borders.weight, std=CLASSIFIER_STD, a=-1, b=1)

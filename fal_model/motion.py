@@ -15,6 +15,9 @@ from fal_model.recompute import BlockRunner
 STEM_STRIDE = 8
 """Flow pixels per motion token, each way: three convolutions of stride 2."""
 
+FLOW_CHANNELS = 4
+"""Of :func:`flow_channels`."""
+
 ROOT_SCALE = 2.0
 """Signed roots of flow are divided by this: motion of 4 px per step becomes 1."""
 
@@ -26,7 +29,7 @@ class MotionStream(BlockRunner):
         super().__init__()
         width = config.width
         grid = -(-config.clip.flow_size_px // STEM_STRIDE)
-        channels = (4, width // 4, width // 2, width)
+        channels = (FLOW_CHANNELS, width // 4, width // 2, width)
         self.stem = nn.ModuleList(
             nn.Conv2d(inner, outer, kernel_size=3, stride=2, padding=1) for inner, outer in itertools.pairwise(channels)
         )

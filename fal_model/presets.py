@@ -65,7 +65,7 @@ def fal_tiny() -> ModelConfig:
         stage_depths=(2, 4, 2),
         motion_depth=1,
         fusion_depth=1,
-        pyramid_width=128,
+        pyramid_width=96,
         embedding_dim=256,
     )
 
@@ -80,7 +80,7 @@ def fal_small() -> ModelConfig:
         stage_depths=(2, 8, 2),
         motion_depth=2,
         fusion_depth=2,
-        pyramid_width=256,
+        pyramid_width=192,
         embedding_dim=384,
     )
 
@@ -95,7 +95,7 @@ def fal_base() -> ModelConfig:
         stage_depths=(2, 8, 2),
         motion_depth=2,
         fusion_depth=2,
-        pyramid_width=512,
+        pyramid_width=384,
         embedding_dim=512,
     )
 
@@ -113,6 +113,6 @@ def fal_375m() -> ModelConfig:
         stage_depths=(4, 16, 4),
         motion_depth=4,
         fusion_depth=9,
-        pyramid_width=512,
+        pyramid_width=384,
         embedding_dim=512,
     )

@@ -22,7 +22,7 @@ from fal_model.losses import LossTerms, compute_losses, count_known
 from fal_model.model import FALModel
 from fal_model.recompute import set_recomputed
 
-POSITION_NAMES = ("space_PD", "space_MD", "time_TD", "filter_TD", "no_flow_D")
+POSITION_NAMES = ("space_PD", "space_MD", "space_DHW", "time_TD", "time_2D", "filter_TD", "no_flow_D")
 Batches = Iterable[tuple[ClipBatch, Targets]]
 
 

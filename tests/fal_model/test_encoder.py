@@ -5,6 +5,7 @@ import torch
 
 from fal_model.encoder import COLOURS_FROM_RGB, PIXEL_MEAN, PIXEL_STD, PatchEmbedding, TokenMerge, VideoEncoder
 from tests.helpers.micro import MICRO, micro_batch
+from tests.helpers.stages import stage_features
 
 
 def test_a_patch_is_a_square_of_the_normalised_frame() -> None:
@@ -77,7 +78,7 @@ def test_merging_is_average_pooling_while_its_layer_is_zero(edge: int) -> None:
 @pytest.mark.parametrize("has_frame_token", [True, False])
 def test_features_of_every_stage_keep_all_frames(has_frame_token: bool) -> None:
     config = replace(MICRO, has_frame_token=has_frame_token)
-    features, token_BTD = VideoEncoder(config)(micro_batch(2)[0].frames_BTCHW)
+    features, token_BTD = stage_features(VideoEncoder(config), micro_batch(2)[0].frames_BTCHW)
     assert [tuple(f.shape) for f in features] == [(2, 3, 25, 16), (2, 3, 9, 16), (2, 3, 4, 16)]
     assert (None if token_BTD is None else tuple(token_BTD.shape)) == ((2, 3, 16) if has_frame_token else None)
 
@@ -96,7 +97,7 @@ def test_merging_leaves_the_frame_token_alone() -> None:
     encoder, frames = VideoEncoder(MICRO), micro_batch(1)[0].frames_BTCHW
     for parameter in encoder.merges.parameters():
         torch.nn.init.zeros_(parameter)
-    encoder.stages = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))
-    features, token_BTD = encoder(frames)
+    encoder.stages = torch.nn.ModuleList(torch.nn.Sequential(torch.nn.Identity()) for _ in range(3))
+    features, token_BTD = stage_features(encoder, frames)
     torch.testing.assert_close(token_BTD, encoder.embed(frames)[:, :, 0])
     torch.testing.assert_close(features[1][:, :, 0], features[0].view(1, 3, 5, 5, 16)[:, :, :2, :2].mean(dim=(2, 3)))

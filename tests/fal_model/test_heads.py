@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from fal_model.heads import Heads, prior_logits
+from fal_model.pyramid import Places
 from fal_model.taxonomy import Node, Taxonomy
 from tests.helpers.micro import MICRO, small_tree
 
@@ -67,3 +68,12 @@ def test_the_clip_is_read_from_its_embedding() -> None:
 def test_before_training_siblings_share_the_probability() -> None:
     taxonomy = Taxonomy([*(Node(str(i), str(i)) for i in range(4)), Node("only", "only", "0")])
     assert torch.tensor(prior_logits(taxonomy)).sigmoid().tolist() == pytest.approx([0.25] * 4 + [0.5])
+
+
+def test_what_places_say_is_added_to_what_frames_as_wholes_say() -> None:
+    heads, frames = Heads(MICRO, small_tree()).eval(), torch.randn(2, 3, 16)
+    places = Places(torch.randn(2, 3, 16), torch.randn(2, 3, 7), torch.randn(2, 7))
+    with_places, wholes = heads(frames, places), heads(frames + places.frame_BTD)
+    torch.testing.assert_close(with_places.logits_BK, wholes.logits_BK + places.logits_BK)
+    torch.testing.assert_close(with_places.frame_logits_BTK, wholes.frame_logits_BTK + places.frame_logits_BTK)
+    assert torch.equal(with_places.embedding_BE, wholes.embedding_BE)

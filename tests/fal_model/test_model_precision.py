@@ -58,7 +58,8 @@ def model() -> FALModel:
     """Return a model as sure of itself as a trained one: its logits are about 1."""
     model = micro_model().eval()
     with torch.no_grad():
-        for classes in (model.heads.clip_classes, model.heads.frame_classes):
+        assert model.pyramid is not None
+        for classes in (model.heads.clip_classes, model.heads.frame_classes, model.pyramid.classes):
             classes.weight.mul_(40)
     return model
 

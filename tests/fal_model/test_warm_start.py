@@ -16,6 +16,7 @@ from fal_model.warm_start_vit import VitWeights, load_vit, sinusoids
 from tests.helpers import reference_vit as reference
 from tests.helpers.micro import small_tree
 from tests.helpers.reference_vit import HEADS, PATCH_PX, WIDTH, ReferenceVit, State
+from tests.helpers.stages import stage_features
 from tests.helpers.warm_start import assert_same, clip, config_of, normalised
 
 CONFIG = config_of(grid=3, patch_px=PATCH_PX, width=WIDTH, num_heads=HEADS)
@@ -48,7 +49,7 @@ def assert_encodes(model: FALModel, vit: ReferenceVit, pixels: Pixels, *, is_sti
     """Compare patch tokens before the first merge, and class tokens, which merges leave alone, at the end."""
     frames = clip(model.config, is_still=is_still)
     with torch.no_grad():
-        features, token_BTD = model.encoder(frames)
+        features, token_BTD = stage_features(model.encoder, frames)
     want_TPD = vit(normalised(frames, pixels))
     if vit.token is None:
         assert token_BTD is None
@@ -164,7 +165,7 @@ def test_the_first_block_of_timesformer_is_the_same_on_any_frames(tmp_path: Path
     vit = ReferenceVit(num_frames=2)
     model, _ = started(weights_of(tmp_path, reference.timesformer_state(vit)), replace(CONFIG, stage_depths=(1, 1, 1)))
     with torch.no_grad():
-        features, _ = model.encoder(clip(CONFIG))
+        features, _ = stage_features(model.encoder, clip(CONFIG))
     assert_same(features[0][0], vit(normalised(clip(CONFIG), KINETICS), depth=1)[:, 1:])
 
 
@@ -211,8 +212,8 @@ def test_growing_changes_nothing(depths: tuple[int, int, int], tmp_path: Path) -
     large, report = started(weights, replace(CONFIG, stage_depths=depths))
     assert report.num_new_blocks == sum(depths) - 3
     with torch.no_grad():
-        want, want_token = small.encoder(clip(CONFIG))
-        got, got_token = large.encoder(clip(CONFIG))
+        want, want_token = stage_features(small.encoder, clip(CONFIG))
+        got, got_token = stage_features(large.encoder, clip(CONFIG))
     assert want_token is not None
     assert_same(got_token, want_token)
     for one, other in zip(got, want, strict=True):
@@ -231,7 +232,7 @@ def test_new_blocks_learn_from_the_first_step(tmp_path: Path) -> None:
 def test_merging_is_average_pooling_at_first(tmp_path: Path) -> None:
     model, _ = started(weights_of(tmp_path, reference.timm_state(PLAIN)))
     with torch.no_grad():
-        features, _ = model.encoder(clip(CONFIG))
+        features, _ = stage_features(model.encoder, clip(CONFIG))
     square = features[0].view(1, 2, 3, 3, WIDTH)[:, :, :2, :2].mean(dim=(2, 3))
     assert_same(features[1][:, :, 0], square)  # the block of the second stage is a new one
 

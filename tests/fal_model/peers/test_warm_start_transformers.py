@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fal_model.warm_start import fitted, warm_start
 from fal_model.warm_start_names import CLIP, HALF, IMAGENET, Pixels
 from fal_model.warm_start_vit import load_vit
 from tests.helpers.micro import small_tree
+from tests.helpers.stages import stage_features
 from tests.helpers.warm_start import assert_same, clip, config_of, normalised
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -60,7 +62,7 @@ def encoder_of(folder: Path, config: ModelConfig = CONFIG) -> Callable[[Tensor],
     report = warm_start(model, weights)
     numbered = [name for name in report.left_out if ".0." in name]
     assert all(name.startswith(("text_model.", "decoder.")) for name in numbered), numbered
-    return torch.no_grad()(model.encoder)
+    return torch.no_grad()(partial(stage_features, model.encoder))
 
 
 def hidden(model: Any, inputs: Tensor) -> Tensor:
