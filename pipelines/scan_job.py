@@ -91,6 +91,8 @@ def open_output(plan: ScanPlan, manifest: pa.Table) -> int:
         settings_id=content_id(settings),
     )
     parts.claim(output, key, ("videos", "failures"))
+    for folder in ("videos", "failures", "_fal", "_fal/pictures", "_fal/done"):
+        storage.clear_leftovers(storage.join(output, folder))
     if not storage.exists(parts.manifest_uri(output)):
         tables.write_table(parts.manifest_uri(output), manifest, row_group_rows=scan.part_videos)
     num_videos: int = manifest.num_rows

@@ -152,6 +152,18 @@ def test_another_run_ends_with_the_same_bytes(scanned: ScanPlan, tmp_path: Path)
     }
 
 
+def test_what_a_killed_writer_left_is_cleared(scanned: ScanPlan, tmp_path: Path) -> None:
+    manifest = read_manifest(str(Path(scanned.output).parent / "corpus" / "manifest.jsonl"))
+    plan = replace(scanned, output=str(tmp_path / "out"))
+    num_parts = open_output(plan, manifest)
+    half = [tmp_path / "out" / name / ".writing-abc" for name in ("videos", "failures", "_fal/pictures", "_fal/done")]
+    for path in half:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    assert open_output(plan, manifest) == num_parts
+    assert not any(path.exists() for path in half)
+
+
 def test_other_videos_or_settings_need_another_output(scanned: ScanPlan) -> None:
     manifest = read_manifest(str(Path(scanned.output).parent / "corpus" / "manifest.jsonl"))
     for changes in ({"is_deep": False}, {"part_videos": 3}, {"duration_tolerance_s": 9.0}):

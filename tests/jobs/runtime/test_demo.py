@@ -63,7 +63,7 @@ def test_the_whole_path_runs_and_runs_again(
     tmp_path: Path, ray_local: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = ["corpus.classes=2", "corpus.videos_per_class=6", "corpus.difficulty=easy", "loop.epochs=1"]
-    settings += ["loop.batch_clips=4", "tracking.is_enabled=false"]
+    settings += ["loop.batch_clips=4", "tracking.is_enabled=false", "train.learning_rate=1e-9"]
     arguments = ["--output", str(tmp_path / "demo"), *settings, *ray_local]
 
     # So little training cannot reach the accuracy that the demo wants. Nothing else may be wrong.
