@@ -1,13 +1,15 @@
 """Only one job at a time writes into an output folder.
 
 Locally the kernel holds the lock, and lets go of it when the process ends, however it ends. In S3 it is a lease: an
-object that its holder renews, and that counts no longer once it has not been renewed for a while.
+object that its holder renews, and that counts no longer once it has not been renewed for a while. Whether it is renewed
+is watched, on the clock of the one who watches: clocks of two machines may differ.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import threading
@@ -24,6 +26,8 @@ from pipelines import storage
 
 LEASE_S = 60.0
 """How long a lease in S3 counts without being renewed, seconds."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,16 @@ class Holder:
     renewed_s: float
     space: str = ""
 
-    def is_gone(self, now_s: float, lease_s: float) -> bool:
-        """Tell whether a lease counts no longer: not renewed for long, or its process on this machine is dead."""
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process is one of this machine, and dead."""
         # Containers may share a host's name, and not its processes.
         is_here = self.host == socket.gethostname() and self.space == _space() != ""
-        if is_here and not Path(f"/proc/{self.pid}").exists():
-            return True
-        return now_s - self.renewed_s > lease_s
+        return is_here and not Path(f"/proc/{self.pid}").exists()
+
+    def is_fresh(self, now_s: float, lease_s: float) -> bool:
+        """Tell whether it was renewed just now; what is far in the future was written by a clock that is wrong."""
+        return abs(now_s - self.renewed_s) <= lease_s
 
 
 Check = Callable[[], None]
@@ -125,12 +132,24 @@ def _leased(uri: str, lease_s: float) -> Iterator[Check]:
 def _take(uri: str, me: Holder, lease_s: float) -> None:
     """Take a lease that is free or over; of two that try at once, the later writer wins and the earlier one notices."""
     held = _read(uri)
-    if held is not None and not held.is_gone(time.time(), lease_s):
-        raise _held(uri, _text(held))
+    if held is not None and not held.is_dead:
+        now = held if held.is_fresh(time.time(), lease_s) else _renewed(uri, held, lease_s / 2)
+        if now is not None:
+            raise _held(uri, _text(now))
     storage.write_bytes(uri, _text(me).encode())
     after = _read(uri)
     if after is None or after.token != me.token:
         raise _held(uri, _text(after) if after else "")
+
+
+def _renewed(uri: str, held: Holder, watch_s: float) -> Holder | None:
+    """Watch a lease that looks old for longer than it takes to renew it, and return it if it was renewed."""
+    _LOG.warning(
+        "process %d on %s left %s and seems to be dead: watching for %.0f s", held.pid, held.host, uri, watch_s
+    )
+    threading.Event().wait(watch_s)
+    now = _read(uri)
+    return None if now == held else now
 
 
 def _renew(uri: str, me: Holder, every_s: float, stop: threading.Event, lost: threading.Event) -> None:

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,9 +86,41 @@ def test_a_lease_of_another_machine_counts_while_it_is_renewed(bucket: str) -> N
     leave_lease(output, host="elsewhere", pid=1, age_s=5.0)
     with pytest.raises(OutputError, match="process 1 on elsewhere"), run_lock.exclusive(output, lease_s=60.0):
         pass
-    leave_lease(output, host="elsewhere", pid=1, age_s=61.0)
-    with run_lock.exclusive(output, lease_s=60.0):
+
+
+@pytest.mark.parametrize("age_s", [61.0, 7200.0, -7200.0])
+def test_a_lease_that_nobody_renews_counts_no_longer(
+    bucket: str, age_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = f"{bucket}/lease-left"
+    leave_lease(output, host="elsewhere", pid=1, age_s=age_s)
+    with run_lock.exclusive(output, lease_s=0.4):
         pass
+    assert "process 1 on elsewhere left" in caplog.text
+    assert "seems to be dead: watching" in caplog.text
+
+
+@pytest.mark.parametrize("skew_s", [7200.0, -7200.0])
+def test_a_lease_that_is_renewed_counts_whatever_the_clock_of_its_machine_says(bucket: str, skew_s: float) -> None:
+    output = f"{bucket}/lease-skewed"
+    leave_lease(output, host="elsewhere", pid=1, age_s=skew_s)
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(0.01):
+            leave_lease(output, host="elsewhere", pid=1, age_s=skew_s)
+
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(renew)
+        try:
+            with (
+                pytest.raises(OutputError, match="process 1 on elsewhere"),
+                run_lock.exclusive(output, lease_s=2.0),
+            ):
+                pass
+        finally:
+            is_over.set()
+        renewing.result()
 
 
 def test_a_lease_of_a_dead_process_here_counts_no_longer(bucket: str) -> None:
