@@ -26,19 +26,16 @@ class Row:
         config: Sizes and input contract; the contract also names the way frames were chosen.
         loss: Weights of the losses.
         peer: Whose encoder, one of ``PEERS``; empty for ours.
-        has_near_tokens: Whether tokens learn from their neighbours; if not, the weights for them stay at zero.
     """
 
     name: str
     config: ModelConfig
     loss: LossConfig = field(default_factory=LossConfig)
     peer: str = ""
-    has_near_tokens: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        plain = {"config": self.config.to_dict(), "loss": asdict(self.loss), "peer": self.peer}
-        return plain | ({} if self.has_near_tokens else {"has_near_tokens": False})
+        return {"config": self.config.to_dict(), "loss": asdict(self.loss), "peer": self.peer}
 
 
 def rows(data: str, base: ModelConfig, taxonomy: Taxonomy, layouts: Mapping[str, ModelConfig]) -> list[Row]:
@@ -60,7 +57,6 @@ def rows(data: str, base: ModelConfig, taxonomy: Taxonomy, layouts: Mapping[str,
         Row(name="without flow", config=replace(base, motion_depth=0)),
         Row(name="without fusion", config=replace(base, fusion_depth=0)),
         Row(name="without pyramid", config=replace(base, pyramid_width=0)),
-        Row(name="without near tokens", config=base, has_near_tokens=False),
         *([no_tree] if max(taxonomy.levels) else []),
         ours[1],
         *(Row(name=f"{TOKENS}{name}", config=replace(sizes, clip=base.clip)) for name, sizes in layouts.items()),

@@ -19,7 +19,6 @@ from bench.ablation_peers import PeerModel, build, gflop
 from bench.ablation_rows import Row
 from bench.standin_answers import taken_apart
 from fal_model import evaluation, metrics, postprocess, training
-from fal_model.attention import NearMix
 from fal_model.batch import ClipBatch, Targets
 from fal_model.config import TrainConfig
 from fal_model.model import FALModel
@@ -28,7 +27,7 @@ from jobs.runtime.ray_train import to_tensors, validation_batches
 from pipelines.atomic_files import writing
 from pipelines.shards import ReadPlan, ShardSet, read_batches
 
-RESULT_VERSION = 4
+RESULT_VERSION = 5
 """Raised by hand when the model or the training changes: results of other versions are not used again."""
 
 Result = dict[str, Any]
@@ -88,8 +87,6 @@ def execute(run: Run, folder: Path) -> Result:
     torch.manual_seed(run.train.seed)
     model, module = build(run.row.peer, run.row.config, train_set.taxonomy)
     module.to(run.device)
-    if not run.row.has_near_tokens:
-        keep_at_zero(model)
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     last_loss = _train(run, model, module, train_set)
     spent = {"train_s": time.perf_counter() - start_s, "train_cpu_s": time.process_time() - start_cpu_s}
@@ -112,12 +109,6 @@ def execute(run: Run, folder: Path) -> Result:
     with writing(run.file(folder)) as file:
         file.write(json.dumps(result, indent=1).encode())
     return result
-
-
-def keep_at_zero(model: nn.Module) -> None:
-    """Let no token learn from its neighbours: the weights for them start at zero."""
-    for near in (part for part in model.modules() if isinstance(part, NearMix)):
-        near.requires_grad_(requires_grad=False)
 
 
 def _train(run: Run, model: FALModel, module: nn.Module, train_set: ShardSet) -> float:

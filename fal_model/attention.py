@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -106,37 +104,11 @@ class Mlp(nn.Module):
         return y
 
 
-class NearMix(nn.Module):
-    """Add to each token [B, T, P, D] its eight neighbours in the frame, and itself in the frames before and after.
-
-    Each channel has its own weights for them. They tell what borders on what and what comes first, which attention has
-    to learn from positions; all start at zero, so that a pretrained transformer is at first what it was.
-
-    Source: Chu et al. 2021, "Conditional Positional Encodings for Vision Transformers", §3; over time as well in Li et
-    al. 2022, "UniFormer", §3.4. Here space and time have their own weights: 11 per channel and not 27.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.space_DHW = nn.Parameter(torch.zeros(width, 3, 3))
-        self.time_2D = nn.Parameter(torch.zeros(2, width))
-
-    def forward(self, x_BTPD: Tensor) -> Tensor:
-        """Keep the shape; P is the number of places of a square grid."""
-        edge = math.isqrt(x_BTPD.shape[2])
-        map_MDHW = x_BTPD.flatten(0, 1).transpose(1, 2).reshape(-1, x_BTPD.shape[3], edge, edge)
-        around_MDHW = F.conv2d(map_MDHW, self.space_DHW[:, None], padding=1, groups=len(self.space_DHW))
-        around_BTPD = around_MDHW.flatten(2).transpose(1, 2).reshape(x_BTPD.shape)
-        before_BTPD = F.pad(x_BTPD[:, :-1], (0, 0, 0, 0, 1, 0)) * self.time_2D[0]
-        after_BTPD = F.pad(x_BTPD[:, 1:], (0, 0, 0, 0, 0, 1)) * self.time_2D[1]
-        return x_BTPD + around_BTPD + before_BTPD + after_BTPD
-
-
 class DividedBlock(nn.Module):
-    """Near tokens, time attention, space attention, an MLP: the last three normalised first, all added to their input.
+    """Time attention, space attention, an MLP: each normalised first, each added to its input.
 
     The first token of each frame may be one that stands for the whole frame. It attends with the patches of its frame,
-    but has no near tokens and takes no part in time attention: what other frames show, it hears from the patches.
+    but takes no part in time attention: what other frames show, it hears from the patches.
 
     Source: Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", §3; its class token
     is treated alike.
@@ -153,7 +125,6 @@ class DividedBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.has_frame_token = has_frame_token
-        self.near = NearMix(width)
         self.time_norm = layer_norm(width)
         self.time = TimeAttention(width, num_heads)
         self.space_norm = layer_norm(width)
@@ -165,7 +136,7 @@ class DividedBlock(nn.Module):
     def forward(self, x_BTPD: Tensor) -> Tensor:
         """Keep the shape [B, T, P, D], or [B, T, 1 + P, D] with a frame token."""
         first = int(self.has_frame_token)
-        patches_BTPD = self.near(x_BTPD[:, :, first:])
+        patches_BTPD = x_BTPD[:, :, first:]
         patches_BTPD = patches_BTPD + self.drop(self.time(self.time_norm(patches_BTPD)))
         x_BTPD = torch.cat((x_BTPD[:, :, :1], patches_BTPD), dim=2) if first else patches_BTPD
         x_BTPD = x_BTPD + self.drop(self.space(self.space_norm(x_BTPD)))

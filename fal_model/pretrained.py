@@ -25,7 +25,7 @@ from fal_model.taxonomy import Taxonomy
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 CONFIG_FILE = "config.json"
 TAXONOMY_FILE = "taxonomy.json"
 CALIBRATION_FILE = "calibration.json"

@@ -28,7 +28,7 @@ from fal_model.errors import ModelLoadError
 from fal_model.model import FALModel
 from fal_model.warm_start_vit import VitWeights
 
-RESIDUAL_OUTPUTS = ("near", "time.out", "space.out", "mlp.out")
+RESIDUAL_OUTPUTS = ("time.out", "space.out", "mlp.out")
 """With these at zero, a block passes its input on."""
 
 

@@ -18,7 +18,7 @@ def changed(row: Row, full: Row) -> set[str]:
     """Name what a row has other than the full model."""
     config = {f.name for f in fields(ModelConfig) if getattr(row.config, f.name) != getattr(full.config, f.name)}
     loss = {f.name for f in fields(LossConfig) if getattr(row.loss, f.name) != getattr(full.loss, f.name)}
-    return config | loss | ({"has_near_tokens"} if row.has_near_tokens != full.has_near_tokens else set())
+    return config | loss
 
 
 def test_each_row_lacks_one_thing() -> None:
@@ -29,7 +29,6 @@ def test_each_row_lacks_one_thing() -> None:
         "without flow": {"motion_depth"},
         "without fusion": {"fusion_depth"},
         "without pyramid": {"pyramid_width"},
-        "without near tokens": {"has_near_tokens"},
         "without hierarchy loss": {"hierarchy_weight"},
         "uniform instead of key moments": {"clip"},
         **{f"tokens: {name}": {"stage_depths"} for name in twins(MICRO)},

@@ -8,11 +8,9 @@ import pytest
 
 from bench.ablation_peers import PEERS
 from bench.ablation_rows import Row, rows
-from bench.ablation_runs import execute, finished, keep_at_zero
-from fal_model.config import LossConfig, TrainConfig
-from fal_model.training import TrainState, train_step
+from bench.ablation_runs import execute, finished
+from fal_model.config import LossConfig
 from tests.helpers.ablation import noise_run, write_noise
-from tests.helpers.micro import micro_batch, micro_model
 from tests.helpers.model import MICRO, TREE
 
 
@@ -32,7 +30,6 @@ FULL = Row(name="full", config=MICRO)
         Row(name="without flow", config=replace(MICRO, motion_depth=0)),
         Row(name="without fusion", config=replace(MICRO, fusion_depth=0)),
         Row(name="without pyramid", config=replace(MICRO, pyramid_width=0)),
-        Row(name="without near tokens", config=MICRO, has_near_tokens=False),
         *(Row(name=peer, config=MICRO, peer=peer) for peer in PEERS),
     ],
     ids=lambda row: row.name,
@@ -80,13 +77,3 @@ def test_the_key_tells_all_runs_apart(shards: Path) -> None:
 def test_the_file_says_what_it_is(tmp_path: Path, shards: Path) -> None:
     run = replace(noise_run(replace(FULL, name="tokens: merged early"), shards, seed=2), data="short events")
     assert run.file(tmp_path) == tmp_path / f"short-events-tokens-merged-early-seed2-{run.key}.json"
-
-
-def test_weights_of_neighbours_that_are_kept_at_zero_stay_there() -> None:
-    state = TrainState.create(micro_model(), TrainConfig(learning_rate=3e-3, warmup_steps=0, total_steps=4))
-    keep_at_zero(state.model)
-    for seed in range(2):
-        train_step(state, *micro_batch(seed=seed))
-    near = {name: parameter for name, parameter in state.model.named_parameters() if ".near." in name}
-    assert near
-    assert not any(parameter.any() for parameter in near.values())

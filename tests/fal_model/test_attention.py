@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from fal_model.attention import CrossAttention, DividedBlock, Mlp, NearMix, SpaceAttention, TimeAttention
+from fal_model.attention import CrossAttention, DividedBlock, Mlp, SpaceAttention, TimeAttention
 from fal_model.config import Activation
 
 
@@ -60,42 +60,10 @@ def test_activations_are_the_published_formulas() -> None:
         torch.testing.assert_close(module(x), module.out(want))
 
 
-def near_mix() -> NearMix:
-    near = NearMix(8)
-    for parameter in near.parameters():
-        torch.nn.init.normal_(parameter)
-    return near
-
-
-def test_near_tokens_are_the_eight_around_and_the_same_place_before_and_after() -> None:
-    near, x = near_mix(), torch.randn(2, 3, 12**2, 8)
-    changed = x.clone()
-    changed[1, 1, 5 * 12 + 7] += 1
-    heard = (near(changed) - near(x)).abs().amax(dim=-1) > 1e-5
-    want = torch.zeros(2, 3, 12, 12, dtype=torch.bool)
-    want[1, 1, 4:7, 6:9] = True
-    want[1, :, 5, 7] = True
-    assert torch.equal(heard.view(want.shape), want)
-
-
-def test_near_tokens_are_weighted_by_channel() -> None:
-    near, x = near_mix(), torch.randn(1, 3, 9, 8)
-    by_hand = x[0, 1, 4] + near.time_2D[0] * x[0, 0, 4] + near.time_2D[1] * x[0, 2, 4]
-    by_hand = by_hand + (near.space_DHW.flatten(1).T * x[0, 1]).sum(dim=0)
-    torch.testing.assert_close(near(x)[0, 1, 4], by_hand)
-
-
-def test_near_tokens_count_nothing_at_first() -> None:
-    x = torch.randn(2, 3, 9, 8)
-    assert torch.equal(NearMix(8)(x), x)
-
-
-def test_a_frame_token_has_no_near_ones_and_attends_in_space_and_not_in_time() -> None:
+def test_a_frame_token_attends_in_space_and_not_in_time() -> None:
     block, x = DividedBlock(8, 2, dropout=0.0, has_frame_token=True), tokens()
-    block.near = near_mix()
     timed = x.clone()
-    timed[:, :, 1:] = block.near(x[:, :, 1:])
-    timed[:, :, 1:] += block.time(block.time_norm(timed[:, :, 1:]))
+    timed[:, :, 1:] += block.time(block.time_norm(x[:, :, 1:]))
     spaced = timed + block.space(block.space_norm(timed))
     torch.testing.assert_close(block(x), spaced + block.mlp(block.mlp_norm(spaced)))
 

@@ -129,11 +129,11 @@ def test_a_flipped_bit_in_the_weights_is_noticed(stored: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("config.json", {"format_version": 4}, "format_version: got 4, must be at most 3; update FAL"),
+        ("config.json", {"format_version": 5}, "format_version: got 5, must be at most 4; update FAL"),
         (
             "config.json",
             {"format_version": 1},
-            "got 1, must be 3; the model was made by an older version of FAL: train it again",
+            "got 1, must be 4; the model was made by an older version of FAL: train it again",
         ),
         ("config.json", {"format_version": True}, "format_version: got True, must be a whole number from 1"),
         ("config.json", {"format_version": "1"}, "format_version: got '1', must be a whole number from 1"),
