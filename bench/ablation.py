@@ -1,7 +1,7 @@
 """What each part of the model is worth, and what others reach with as much compute.
 
 Trains the full model, the model without one of its parts, and models of others on the same clips in the same order for
-the same number of steps, with three seeds, on three data sets (``bench/ablation_data.py``), and prints Markdown: mean
+the same number of steps, with three seeds, on four data sets (``bench/ablation_data.py``), and prints Markdown: mean
 and standard deviation over seeds, and the difference to the full model of the same seed. Every finished training is a
 file below --work/results; run again, it goes on where it stopped. Two processes of one thread each use two cores best.
 
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from bench.ablation_data import DATA_SETS, EVENT_SET, FIGHTS, STANDIN, DataSizes, clip_spec, shards, source
+from bench.ablation_data import COARSE, DATA_SETS, EVENT_SET, FIGHTS, STANDIN, DataSizes, clip_spec, shards, source
 from bench.ablation_rows import rows
 from bench.ablation_runs import Result, Run, execute, finished
 from bench.ablation_tables import markdown, picture
@@ -70,12 +70,13 @@ class Scale:
 
 
 def cpu_scale() -> Scale:
-    """Size the table for two CPU cores: about an hour."""
+    """Size the table for two CPU cores: about an hour and three quarters."""
     return Scale(
         base=fal_nano(),
         sizes=DataSizes(),
         budgets={
             STANDIN: Budget(steps=450),
+            COARSE: Budget(steps=450),
             FIGHTS: Budget(steps=80, is_mirrored=True),
             EVENT_SET: Budget(steps=160),
         },
@@ -89,6 +90,7 @@ def gpu_scale() -> Scale:
         sizes=DataSizes(difficulty="standard", classes=500, videos_per_class=100, event_videos=210),
         budgets={
             STANDIN: Budget(steps=8000, batch_clips=64),
+            COARSE: Budget(steps=8000, batch_clips=64),
             FIGHTS: Budget(steps=300, is_mirrored=True),
             EVENT_SET: Budget(steps=1500),
         },

@@ -1,7 +1,8 @@
 """The data sets of ``bench/ablation.py``: made or found, then decoded by the jobs that a user would run.
 
-The stand-in corpus with its classes of things that happen; recordings of surveillance cameras with and without a fight;
-and long videos in which one of six short things happens once. Everything is kept below one folder and made once.
+The stand-in corpus with its classes of things that happen; the same with most labels one level up, as public data sets
+often have them; recordings of surveillance cameras with and without a fight; and long videos in which one of six short
+things happens once. Everything is kept below one folder and made once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -19,15 +21,18 @@ from bench.real_videos import fight_rows, real_folder
 from bench.sampling import recordings
 from bench.sampling_scenes import EVENTS, MAX_VIDEO_S, WEB_ENCODERS, Scene, scenes, write_scene
 from fal_model.spec import ClipSpec
+from fal_model.taxonomy import Taxonomy
 from pipelines.atomic_files import writing
 from pipelines.standin import GENERATOR_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
-STANDIN, FIGHTS, EVENT_SET = "stand-in", "fights", "short events"
-DATA_SETS = (STANDIN, FIGHTS, EVENT_SET)
+STANDIN, COARSE, FIGHTS, EVENT_SET = "stand-in", "coarse labels", "fights", "short events"
+DATA_SETS = (STANDIN, COARSE, FIGHTS, EVENT_SET)
 SPLITS = ("train", "val", "test")
 SPLIT_OF = ("train", "train", "test", "train", "train", "val", "test")
 """Of seven videos of a kind of event, in order."""
+NUM_PER_LEAF_LABEL = 4
+"""With coarse labels, one of so many videos to train on still has the labels of its leaves."""
 QUICK_ENCODERS = tuple(name for name in WEB_ENCODERS if name.startswith(("x264", "MPEG-4")))
 """Encoders of ``bench/sampling_scenes.py`` that take a second per video, not ten."""
 
@@ -74,6 +79,8 @@ def source(work: Path, name: str, sizes: DataSizes) -> Source:
     match name:
         case "stand-in":
             return _standin(work, sizes)
+        case "coarse labels":
+            return _coarse(work, sizes)
         case "fights":
             return _fights(work)
         case _:
@@ -112,6 +119,33 @@ def _standin(work: Path, sizes: DataSizes) -> Source:
         with writing(found.manifest) as file:
             file.write(b"".join(both))
     return found
+
+
+def _coarse(work: Path, sizes: DataSizes) -> Source:
+    fine = _standin(work, sizes)
+    name = f"{fine.folder.name}-coarse{NUM_PER_LEAF_LABEL}"
+    found = Source(COARSE, work / name / "all.jsonl", fine.taxonomy)
+    if found.manifest.exists():
+        return found
+    taxonomy = Taxonomy.from_dict(json.loads((fine.folder / "taxonomy.json").read_bytes()))
+    rows = map(json.loads, fine.manifest.read_bytes().splitlines())
+    return _written(found, (coarse_row(row, taxonomy, fine.folder) for row in rows))
+
+
+def coarse_row(row: dict[str, Any], taxonomy: Taxonomy, folder: Path) -> dict[str, Any]:
+    """Put the parent of each label in its place, if the video is to train on and not among those that keep theirs.
+
+    Args:
+        row: Of the stand-in's manifest.
+        taxonomy: Its label tree.
+        folder: Where its videos are; the new row's address is absolute.
+    """
+    row = row | {"uri": str(folder / row["uri"])}
+    if row["split"] != "train" or zlib.crc32(row["video_id"].encode()) % NUM_PER_LEAF_LABEL == 0:
+        return row
+    above = {node.id: node.parent or node.id for node in taxonomy.nodes}
+    segments = [segment | {"label": above[segment["label"]]} for segment in row["segments"]]
+    return row | {"labels": sorted({above[label] for label in row["labels"]}), "segments": segments}
 
 
 def _fights(work: Path) -> Source:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from bench.ablation_data import EVENT_SET
+from bench.ablation_data import COARSE, EVENT_SET
 from bench.ablation_peers import ALONE, PEERS, fitted
 from fal_model.config import LossConfig, ModelConfig
 from fal_model.spec import Sampling
@@ -52,6 +52,8 @@ def rows(data: str, base: ModelConfig, taxonomy: Taxonomy, layouts: Mapping[str,
     if data == EVENT_SET:
         return [*ours, _peer(ALONE, base, taxonomy)]
     no_tree = Row(name="without hierarchy loss", config=base, loss=replace(LossConfig(), hierarchy_weight=0.0))
+    if data == COARSE:
+        return [ours[0], no_tree]
     return [
         ours[0],
         Row(name="without flow", config=replace(base, motion_depth=0)),

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.ablation_data import SPLITS, STANDIN
+from bench.ablation_data import COARSE, SPLITS, STANDIN
 from bench.ablation_peers import PeerModel, build, gflop
 from bench.ablation_rows import Row
 from bench.standin_answers import taken_apart
@@ -103,7 +103,7 @@ def execute(run: Run, folder: Path) -> Result:
         "test_clips": test_set.num_clips,
         "last_loss": last_loss,
         **spent,
-        "metrics": measured(model, module, val, test, is_standin=run.data == STANDIN),
+        "metrics": measured(model, module, val, test, is_standin=run.data in (STANDIN, COARSE)),
         "run": {"row": run.row.to_dict(), "train": asdict(run.train), "batch_clips": run.batch_clips},
     }
     with writing(run.file(folder)) as file:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.ablation_data import (
+    COARSE,
     DATA_SETS,
     EVENT_SET,
     FIGHTS,
@@ -16,6 +17,7 @@ from bench.ablation_data import (
     STANDIN,
     DataSizes,
     clip_spec,
+    coarse_row,
     event_row,
     event_scenes,
     shards,
@@ -23,6 +25,7 @@ from bench.ablation_data import (
 )
 from bench.sampling_scenes import EVENTS, MAX_VIDEO_S
 from fal_model.spec import ClipSpec, Sampling
+from fal_model.taxonomy import Taxonomy
 from pipelines import manifest
 from pipelines.shards import ShardSet
 
@@ -59,6 +62,29 @@ def test_when_it_happens_is_told_to_training_only(tmp_path: Path) -> None:
         assert row["segments"] == times
 
 
+def test_three_of_four_videos_to_train_on_have_labels_one_level_up() -> None:
+    tree = Taxonomy.from_csv("id,parent\nrun,\nrun.dog,run\nrun.cat,run\nsit,\nsit.dog,sit\nsit.cat,sit\n")
+    segments = [
+        {"label": label, "start_s": start_s, "end_s": start_s + 1}
+        for label, start_s in (("run.dog", 0.0), ("run.cat", 1.0), ("sit.dog", 2.0))
+    ]
+    row = {"uri": "a/b.mp4", "labels": ["run.dog", "run.cat", "sit.dog"], "segments": segments}
+    videos = [row | {"video_id": f"v{n}", "split": "train" if n < 400 else "test"} for n in range(410)]
+    found = [coarse_row(video, tree, Path("/videos")) for video in videos]
+
+    assert {video["uri"] for video in found} == {"/videos/a/b.mp4"}
+    coarse = [video for video in found if video["labels"] == ["run", "sit"]]
+    assert all([s["label"] for s in video["segments"]] == ["run", "run", "sit"] for video in coarse)
+    assert all([(s["start_s"], s["end_s"]) for s in v["segments"]] == [(0, 1), (1, 2), (2, 3)] for v in coarse)
+    assert {video["split"] for video in coarse} == {"train"}
+    assert 280 <= len(coarse) <= 320
+    assert all(
+        video == row | {"uri": video["uri"]} | {k: video[k] for k in ("video_id", "split")}
+        for video in found
+        if video not in coarse
+    )
+
+
 @pytest.mark.real
 def test_a_source_of_recordings_is_in_one_split(real_videos: Path, tmp_path: Path) -> None:
     found = source(tmp_path, FIGHTS, DataSizes())
@@ -84,6 +110,8 @@ def test_the_jobs_make_the_shards_once(tmp_path: Path) -> None:
         sets = {split: ShardSet.open(str(place / split)) for split in SPLITS}
         assert {split: shard_set.spec for split, shard_set in sets.items()} == dict.fromkeys(SPLITS, spec)
         assert {shard_set.num_clips for shard_set in sets.values()} == {2}
+    coarse = ShardSet.open(str(shards(source(tmp_path, COARSE, sizes), SPEC) / "train"))
+    assert (coarse.num_clips, coarse.taxonomy.to_dict()) == (2, sets["train"].taxonomy.to_dict())
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert shards(source(tmp_path, STANDIN, sizes), SPEC) == places[0]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from bench.ablation_data import DATA_SETS, EVENT_SET, FIGHTS, STANDIN
+from bench.ablation_data import COARSE, DATA_SETS, EVENT_SET, FIGHTS, STANDIN
 from bench.ablation_peers import PEERS
 from bench.ablation_rows import FULL, Row, rows
 from bench.model_layouts import twins
@@ -51,6 +51,10 @@ def test_short_events_need_few_rows() -> None:
         Sampling.UNIFORM,
         Sampling.KEY_MOMENTS,
     ]
+
+
+def test_coarse_labels_ask_what_the_tree_is_worth() -> None:
+    assert [row.name for row in rows(COARSE, MICRO, TREE, {})] == [FULL, "without hierarchy loss"]
 
 
 @pytest.mark.parametrize("data", DATA_SETS)
