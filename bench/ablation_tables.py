@@ -19,6 +19,8 @@ COLUMNS = (
     ("top1", "top-1"),
     ("top5", "top-5"),
     ("map", "mAP"),
+    ("f1_micro", "F1, all levels"),
+    ("f1_level_1", "F1, groups"),
     ("frame_map", "frame mAP"),
     ("ece", "ECE"),
     ("recall_at_1", "recall@1, embedding"),
@@ -28,7 +30,7 @@ COLUMNS = (
     ("direction", "direction"),
     ("binding", "which does what"),
 )
-COMPARED = ("top1", "map")
+COMPARED = ("top1", "map", "f1_micro")
 """Columns that are followed by the difference to the full model."""
 
 ROW_PX, LABEL_PX, PLOT_PX, HEAD_PX, FOOT_PX = 24, 230, 420, 34, 30
